@@ -1,0 +1,42 @@
+"""Kinds of arguments: dollars, percentages, times."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from shared.domain.money import parse_dollars, parse_percent
+
+
+class Switch(StrEnum):
+    """on or off."""
+
+    ON = "on"
+    OFF = "off"
+
+
+class Period(StrEnum):
+    """The period of a key's limit; days and months are those of UTC."""
+
+    TOTAL = "total"
+    DAY = "day"
+    MONTH = "month"
+
+
+def dollars(text: str) -> int:
+    """Return nanos; typer reports what is no amount as a usage error."""
+    return parse_dollars(text)
+
+
+def dollars_or_none(text: str) -> int | str:
+    """Return nanos, or the word none."""
+    return "none" if text.lower() == "none" else parse_dollars(text)
+
+
+def percent(text: str) -> int:
+    """Return parts per million."""
+    return parse_percent(text)
+
+
+def instant(text: str) -> datetime:
+    """Return a time in UTC from RFC 3339; one without an offset is UTC."""
+    time = datetime.fromisoformat(text)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -1,0 +1,115 @@
+"""payg account: create, set, show, credit."""
+
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cli.arguments import Switch, dollars, dollars_or_none, instant
+from cli.output import print_object
+from cli.session import with_database
+from shared.operations import accounts, money
+from shared.settings import load_settings
+
+app = typer.Typer(name="account", help="Accounts: who pays.", no_args_is_help=True)
+
+AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's id.")]
+PlanOption = Annotated[str | None, typer.Option(help="The id, or the unique name, of a plan.")]
+FallbackOption = Annotated[
+    Switch | None, typer.Option(help="Whether the balance pays what the quota does not cover.")
+]
+LimitOption = Annotated[
+    Any,
+    typer.Option(
+        metavar="USD|none",
+        parser=dollars_or_none,
+        help="What the fallback may take in a cycle; none: no limit.",
+    ),
+]
+
+
+@app.command()
+def create(
+    name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
+    plan: PlanOption = None,
+    anchor: Annotated[
+        datetime | None, typer.Option(parser=instant, help="When the plan's cycles begin; default: now.")
+    ] = None,
+    fallback: FallbackOption = None,
+    spending_limit: LimitOption = None,
+) -> None:
+    """Create an account and its first key, which is shown once."""
+    if anchor and not plan:
+        raise typer.BadParameter("an anchor needs a --plan", param_hint="--anchor")
+    account_id, key = with_database(
+        partial(
+            accounts.create_account,
+            name=name,
+            plan=plan,
+            anchor=anchor,
+            fallback=fallback is Switch.ON,
+            spending_limit_nanos=None if spending_limit == "none" else spending_limit,
+        )
+    )
+    print_object({"account_id": account_id, "api_key_id": key.api_key_id, "api_key": key.api_key})
+
+
+@app.command("set")
+def set_(
+    account: AccountArgument,
+    plan: Annotated[str | None, typer.Option(metavar="PLAN|none", help="From the next cycle on.")] = None,
+    fallback: FallbackOption = None,
+    spending_limit: LimitOption = None,
+    frozen: Annotated[Switch | None, typer.Option(help="A frozen account is refused at the gate.")] = None,
+) -> None:
+    """Change an account's plan, fallback, spending limit, or freeze it."""
+    settings: dict[str, Any] = {}
+    if fallback is not None:
+        settings["fallback"] = fallback is Switch.ON
+    if frozen is not None:
+        settings["frozen"] = frozen is Switch.ON
+    if spending_limit is not None:
+        settings["spending_limit_nanos"] = None if spending_limit == "none" else spending_limit
+
+    async def change(engine: AsyncEngine) -> dict[str, Any]:
+        await accounts.set_account(
+            engine,
+            account,
+            settings,
+            plan=None if plan == "none" else plan,
+            cancel_plan=plan == "none",
+            grace=load_settings().late_record_grace,
+        )
+        return await accounts.show_account(engine, account)
+
+    print_object(with_database(change))
+
+
+@app.command()
+def show(account: AccountArgument) -> None:
+    """Show an account: balance, level, current cycle."""
+    print_object(with_database(partial(accounts.show_account, account_id=account)))
+
+
+@app.command()
+def credit(
+    account: AccountArgument,
+    amount: Annotated[int, typer.Argument(metavar="USD", parser=dollars, help="Dollars, such as 12.50.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the books.")],
+    idempotency_key: Annotated[str | None, typer.Option(help="Ask twice, credit once.")] = None,
+) -> None:
+    """Add to an account's balance."""
+    grace = load_settings().late_record_grace
+    transfer = with_database(
+        partial(
+            money.credit_account,
+            account_id=account,
+            amount_nanos=amount,
+            reason=reason,
+            grace=grace,
+            idempotency_key=idempotency_key,
+        )
+    )
+    print_object({"account_id": account, **transfer})

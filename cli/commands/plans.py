@@ -1,0 +1,42 @@
+"""payg plan: create."""
+
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from cli.arguments import dollars, percent
+from cli.output import print_object
+from cli.session import with_database
+from shared.operations import accounts
+
+app = typer.Typer(name="plan", help="Subscription plans: a quota for each month.", no_args_is_help=True)
+
+
+@app.callback()
+def plan() -> None:
+    """Make ``create`` a command of its own."""
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="A name for people.")],
+    quota: Annotated[int, typer.Option(metavar="USD", parser=dollars, help="Quota of a cycle.")],
+    price: Annotated[int, typer.Option(metavar="USD", parser=dollars, help="Price of a cycle.")] = 0,
+    discount: Annotated[
+        int, typer.Option(metavar="PERCENT", parser=percent, help="Discount on what the quota pays.")
+    ] = 0,
+    time_zone: Annotated[str, typer.Option(help="IANA time zone of the cycles.")] = "UTC",
+) -> None:
+    """Create a plan."""
+    plan_id = with_database(
+        partial(
+            accounts.create_plan,
+            name=name,
+            quota_nanos=quota,
+            price_nanos=price,
+            discount_ppm=discount,
+            zone=time_zone,
+        )
+    )
+    print_object({"plan_id": plan_id, "name": name, "quota_nanos": quota, "price_nanos": price})

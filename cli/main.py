@@ -1,0 +1,59 @@
+"""The command line: ``payg``. Exit status 1 where something is refused or not found, 2 for wrong usage."""
+
+import sys
+from typing import Annotated
+
+import sqlalchemy.exc
+import typer
+
+from cli.commands import accounts, books, keys, letters, plans, prices, processes, quarantine, system
+from cli.output import mode, remarks
+from shared.domain.errors import InvalidAmountError, PaygError
+from shared.settings import SettingsError
+
+app = typer.Typer(
+    name="payg",
+    help="Prepaid billing: exact, fast, provable. With --json anywhere, output is for programs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for group in (
+    accounts.app,
+    plans.app,
+    keys.app,
+    prices.app,
+    quarantine.app,
+    letters.app,
+    books.usage,
+    books.transfers,
+):
+    app.add_typer(group)
+for module in (system, processes):
+    module.register(app)
+
+
+@app.callback()
+def options(
+    json: Annotated[bool, typer.Option("--json", help="Print JSON: one object, or one a line.")] = False,
+) -> None:
+    mode.json = mode.json or json
+
+
+def main() -> None:
+    """Run the command line."""
+    arguments = sys.argv[1:]
+    mode.json = "--json" in arguments
+    try:
+        app([argument for argument in arguments if argument != "--json"])
+    except (InvalidAmountError, SettingsError) as error:
+        _fail(error, 2)
+    except PaygError as error:
+        _fail(error, 1)
+    except (OSError, sqlalchemy.exc.SQLAlchemyError) as error:
+        cause = getattr(error, "orig", None) or error
+        _fail(f"{type(cause).__name__}: {cause}", 1)
+
+
+def _fail(message: object, status: int) -> None:
+    remarks.print(f"payg: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    raise SystemExit(status)

@@ -1,0 +1,1 @@
+"""What lets payg run with nothing installed: embedded servers, a supervisor, the replay of real traffic."""

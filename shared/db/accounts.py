@@ -1,0 +1,99 @@
+"""SQL of plans, accounts and keys as people see and set them. The books are in ``shared.db.books``."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, and_, func, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.db.tables import accounts, api_keys, cycles, plans
+from shared.domain.account import PlanTerms
+
+_FIND_PAYERS = text("""
+    SELECT api_key_id, account_id FROM api_keys WHERE api_key_id = ANY (CAST(:api_key_ids AS text[]))
+    UNION ALL
+    SELECT NULL, account_id FROM accounts WHERE account_id = ANY (CAST(:account_ids AS text[]))
+""")
+
+
+async def find_payers(
+    connection: AsyncConnection, api_key_ids: Collection[str], account_ids: Collection[str]
+) -> tuple[dict[str, str], set[str]]:
+    """Return the accounts of those keys that exist, and which of those accounts exist.
+
+    Revoked keys count: what was used is debited.
+    """
+    names = {"api_key_ids": list(api_key_ids), "account_ids": list(account_ids)}
+    rows = (await connection.execute(_FIND_PAYERS, names)).all()
+    return (
+        {api_key_id: account_id for api_key_id, account_id in rows if api_key_id is not None},
+        {account_id for api_key_id, account_id in rows if api_key_id is None},
+    )
+
+
+async def insert_plan(connection: AsyncConnection, values: dict[str, Any]) -> None:
+    await connection.execute(insert(plans).values(values))
+
+
+async def find_plan(connection: AsyncConnection, plan: str) -> PlanTerms | None:
+    """Return a plan by its id, or by its name where only one has it."""
+    query = select(plans).where((plans.c.plan_id == plan) | (plans.c.name == plan))
+    rows = (await connection.execute(query.order_by(plans.c.plan_id != plan))).all()
+    if not rows or (rows[0].plan_id != plan and len(rows) > 1):
+        return None
+    row = rows[0]
+    return PlanTerms(row.plan_id, row.quota_nanos, row.discount_ppm, row.time_zone)
+
+
+async def insert_account(connection: AsyncConnection, values: dict[str, Any]) -> None:
+    await connection.execute(insert(accounts).values(values))
+
+
+async def update_account(
+    connection: AsyncConnection, account_id: str, version: int, values: dict[str, Any]
+) -> bool:
+    """Change settings of an account at the version that was read; return whether it still was."""
+    changed = await connection.execute(
+        update(accounts)
+        .where(accounts.c.account_id == account_id, accounts.c.version == version)
+        .values(**values, version=version + 1)
+    )
+    return bool(changed.rowcount == 1)
+
+
+async def insert_key(connection: AsyncConnection, values: dict[str, Any]) -> None:
+    await connection.execute(insert(api_keys).values(values))
+
+
+async def revoke_key(connection: AsyncConnection, api_key_id: str) -> RowMapping | None:
+    """Revoke a key, once and for ever; return it, or None where there is none."""
+    changed = await connection.execute(
+        update(api_keys)
+        .where(api_keys.c.api_key_id == api_key_id)
+        .values(revoked_at=func.coalesce(api_keys.c.revoked_at, func.now()))
+        .returning(*api_keys.columns)
+    )
+    return changed.mappings().one_or_none()
+
+
+async def show_account(connection: AsyncConnection, account_id: str, now: datetime) -> RowMapping | None:
+    """Return an account with its current cycle, if it has one."""
+    current = and_(
+        cycles.c.account_id == accounts.c.account_id,
+        cycles.c.cycle_start <= now,
+        cycles.c.cycle_end > now,
+    )
+    columns = [cycles.c.cycle_start.label("current_start"), cycles.c.cycle_end]
+    columns += [
+        cycles.c.quota_remaining_nanos,
+        cycles.c.spent_nanos,
+        cycles.c.quota_nanos,
+        cycles.c.discount_ppm,
+    ]
+    query = (
+        select(accounts, *columns, cycles.c.plan_id.label("current_plan_id"))
+        .select_from(accounts.outerjoin(cycles, current))
+        .where(accounts.c.account_id == account_id)
+    )
+    return (await connection.execute(query)).mappings().one_or_none()

@@ -1,0 +1,90 @@
+"""SQL of the audit: the books in order, streamed, so that an audit of any size needs little memory."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from typing import Any
+
+from sqlalchemy import Row, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.db.tables import accounts, cycles, transfers, usage_ids, usage_records
+from shared.domain.audit import StoredAccount, StoredCycle, StoredUsage, StoredVoid
+from shared.domain.ids import AccountId
+from shared.domain.ledger import Transfer, TransferKind, UsageRow
+
+_ROW_FIELDS = len(UsageRow.__struct_fields__)
+
+
+async def count_books(connection: AsyncConnection) -> tuple[int, int, int]:
+    """Return how many accounts, transfers and usage records there are."""
+    tables = (accounts, transfers, usage_records)
+    counts = [
+        (await connection.execute(select(func.count()).select_from(table))).scalar_one() for table in tables
+    ]
+    return counts[0], counts[1], counts[2]
+
+
+async def stream_accounts(connection: AsyncConnection) -> AsyncIterator[StoredAccount]:
+    """Yield all accounts in order of id."""
+    columns = accounts.c
+    query = select(columns.account_id, columns.balance_nanos, columns.seq, columns.head_hash)
+    async for row in await connection.stream(query.order_by(columns.account_id)):
+        yield StoredAccount(*row)
+
+
+async def stream_transfers(connection: AsyncConnection) -> AsyncIterator[tuple[AccountId, Transfer]]:
+    """Yield all transfers in order of account and number."""
+    columns = [transfers.c[name] for name in ("account_id", *Transfer.__struct_fields__)]
+    query = select(*columns).order_by(transfers.c.account_id, transfers.c.seq)
+    names = Transfer.__struct_fields__
+    async for row in await connection.stream(query):
+        fields = dict(zip(names, row[1:], strict=True))
+        yield row[0], Transfer(**fields)
+
+
+async def stream_usage(connection: AsyncConnection) -> AsyncIterator[StoredUsage]:
+    """Yield all usage records in order of account and transfer."""
+    records = usage_records.c
+    same = (usage_ids.c.account_id == records.account_id) & (usage_ids.c.event_id == records.event_id)
+    query = (
+        select(usage_records, usage_ids.c.fingerprint)
+        .select_from(usage_records.outerjoin(usage_ids, same))
+        .order_by(records.account_id, records.transfer_seq, records.event_id)
+    )
+    async for row in await connection.stream(query):
+        yield _stored_usage(row)
+
+
+async def load_voids(connection: AsyncConnection) -> dict[AccountId, list[StoredVoid]]:
+    """Return all voids by account."""
+    columns = transfers.c
+    query = select(
+        columns.account_id, columns.reverses_event_id, columns.amount_nanos, columns.quota_amount_nanos
+    ).where(columns.kind == TransferKind.VOID)
+    voids: dict[AccountId, list[StoredVoid]] = defaultdict(list)
+    for account_id, *void in await connection.execute(query):
+        voids[account_id].append(StoredVoid(*void))
+    return voids
+
+
+async def load_cycles(connection: AsyncConnection) -> dict[AccountId, list[StoredCycle]]:
+    """Return all cycles by account."""
+    columns = cycles.c
+    query = select(
+        columns.account_id,
+        columns.cycle_start,
+        columns.quota_nanos,
+        columns.quota_remaining_nanos,
+        columns.spent_nanos,
+    )
+    found: dict[AccountId, list[StoredCycle]] = defaultdict(list)
+    for account_id, *cycle in await connection.execute(
+        query.order_by(columns.account_id, columns.cycle_start)
+    ):
+        found[account_id].append(StoredCycle(*cycle))
+    return found
+
+
+def _stored_usage(row: "Row[*tuple[Any, ...]]") -> StoredUsage:
+    digest, fingerprint = row[_ROW_FIELDS:]
+    return StoredUsage(UsageRow(*row[:_ROW_FIELDS]), digest, fingerprint)

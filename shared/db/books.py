@@ -1,0 +1,241 @@
+"""SQL of the books: accounts with their cycles, transfers and usage. Set-based; whoever calls commits.
+
+Accounts are guarded by their version. To debit: read the accounts first, then the ids the books already hold,
+decide, and move the versions; a version that moved in between loses, and with it everything that was decided
+for that account. Since inserting usage always moves the version, no id can slip in unseen.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import RowMapping, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.db import tables
+from shared.domain.account import AccountState, CycleState, PlanTerms
+from shared.domain.debit import DebitedRecord
+from shared.domain.ids import AccountId, EventId
+from shared.domain.ledger import Transfer
+
+_LOAD_ACCOUNTS = text("""
+    SELECT a.account_id, a.version, a.seq, a.head_hash, a.balance_nanos, a.fallback, a.spending_limit_nanos,
+           a.anchor, a.cycle_start, a.plan_id, p.quota_nanos, p.discount_ppm, p.time_zone
+    FROM accounts a LEFT JOIN plans p USING (plan_id)
+    WHERE a.account_id = ANY (CAST(:account_ids AS text[]))
+""")
+
+# The newest cycle comes along even when it is over: roll-over starts from it.
+_LOAD_CYCLES = text("""
+    SELECT c.* FROM cycles c JOIN accounts a USING (account_id)
+    WHERE c.account_id = ANY (CAST(:account_ids AS text[]))
+      AND (c.cycle_end > :open_until OR c.cycle_start = a.cycle_start)
+    ORDER BY c.account_id, c.cycle_start
+""")
+
+_KNOWN_IDS = text("""
+    SELECT u.account_id, u.event_id, u.fingerprint
+    FROM unnest(CAST(:account_ids AS text[]), CAST(:event_ids AS text[])) AS wanted (account_id, event_id)
+    JOIN usage_ids u USING (account_id, event_id)
+""")
+
+# Rows are locked in the order of their ids, so two batches can wait for each other but never deadlock.
+_MOVE_VERSIONS = text("""
+    WITH changed AS (
+        SELECT * FROM unnest(
+            CAST(:account_ids AS text[]), CAST(:versions AS bigint[]), CAST(:seqs AS bigint[]),
+            CAST(:head_hashes AS bytea[]), CAST(:balances AS bigint[]), CAST(:cycle_starts AS timestamptz[])
+        ) AS c (account_id, version, seq, head_hash, balance_nanos, cycle_start)
+    ), locked AS MATERIALIZED (
+        SELECT a.account_id FROM accounts a JOIN changed c USING (account_id)
+        WHERE a.version = c.version
+        ORDER BY a.account_id
+        FOR NO KEY UPDATE OF a
+    )
+    UPDATE accounts a
+    SET version = c.version + 1, seq = c.seq, head_hash = c.head_hash, balance_nanos = c.balance_nanos,
+        cycle_start = c.cycle_start
+    FROM changed c JOIN locked USING (account_id)
+    WHERE a.account_id = c.account_id AND a.version = c.version
+    RETURNING a.account_id
+""")
+
+_SAVE_CYCLES = text("""
+    INSERT INTO cycles (account_id, cycle_start, cycle_end, plan_id, quota_nanos, discount_ppm,
+                        quota_remaining_nanos, spent_nanos)
+    SELECT * FROM unnest(
+        CAST(:account_ids AS text[]), CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]),
+        CAST(:plan_ids AS text[]), CAST(:quotas AS bigint[]), CAST(:discounts AS integer[]),
+        CAST(:remaining AS bigint[]), CAST(:spent AS bigint[]))
+    ON CONFLICT (account_id, cycle_start) DO UPDATE
+    SET quota_remaining_nanos = excluded.quota_remaining_nanos, spent_nanos = excluded.spent_nanos
+""")
+
+_TRANSFER_COLUMNS = ("account_id", *Transfer.__struct_fields__)
+_USAGE_COLUMNS = tuple(column.name for column in tables.usage_records.columns)
+_USAGE_ID_COLUMNS = tuple(column.name for column in tables.usage_ids.columns)
+
+
+async def load_accounts(
+    connection: AsyncConnection, account_ids: Collection[AccountId], now: datetime, grace: timedelta
+) -> dict[AccountId, AccountState]:
+    """Return the states of those accounts that exist, each with the cycles that still take records."""
+    ids = list(account_ids)
+    rows = (await connection.execute(_LOAD_ACCOUNTS, {"account_ids": ids})).mappings().all()
+    subscribed = [row["account_id"] for row in rows if row["cycle_start"] is not None]
+    cycles = await _load_cycles(connection, subscribed, now - grace) if subscribed else {}
+    return {row["account_id"]: _state(row, cycles.get(row["account_id"], ())) for row in rows}
+
+
+async def known_ids(
+    connection: AsyncConnection, records: Iterable[tuple[AccountId, str]]
+) -> dict[AccountId, dict[EventId, bytes]]:
+    """Return, by account, which of these event ids the books hold, with the fingerprint of their content."""
+    pairs = list(records)
+    rows = await connection.execute(
+        _KNOWN_IDS,
+        {"account_ids": [account for account, _ in pairs], "event_ids": [event for _, event in pairs]},
+    )
+    known: dict[AccountId, dict[EventId, bytes]] = defaultdict(dict)
+    for account_id, event_id, fingerprint in rows:
+        known[account_id][event_id] = fingerprint
+    return known
+
+
+async def move_versions(
+    connection: AsyncConnection, changes: Sequence[tuple[AccountState, AccountState]]
+) -> set[AccountId]:
+    """Write the new states of accounts whose version is still the one that was read; return those accounts.
+
+    ``changes`` are pairs of the state read and the state decided. Cycles of the winners are written too.
+    """
+    if not changes:
+        return set()
+    rows = await connection.execute(
+        _MOVE_VERSIONS,
+        {
+            "account_ids": [before.account_id for before, _ in changes],
+            "versions": [before.version for before, _ in changes],
+            "seqs": [after.seq for _, after in changes],
+            "head_hashes": [after.head_hash for _, after in changes],
+            "balances": [after.balance_nanos for _, after in changes],
+            "cycle_starts": [_newest_cycle(before, after) for before, after in changes],
+        },
+    )
+    won: set[AccountId] = set(rows.scalars())
+    await _save_cycles(connection, [change for change in changes if change[0].account_id in won])
+    return won
+
+
+async def insert_transfers(
+    connection: AsyncConnection, transfers: Iterable[tuple[AccountId, Transfer]]
+) -> None:
+    """Append transfers to the books."""
+    await _copy(
+        connection,
+        "transfers",
+        _TRANSFER_COLUMNS,
+        [(account_id, *msgspec.structs.astuple(transfer)) for account_id, transfer in transfers],
+    )
+
+
+async def insert_usage(connection: AsyncConnection, records: Sequence[DebitedRecord]) -> None:
+    """Append debited records to the books, and claim their ids."""
+    ids = [(r.row.account_id, r.row.event_id, r.row.transfer_seq, r.fingerprint) for r in records]
+    rows = [(*msgspec.structs.astuple(r.row), r.digest) for r in records]
+    await _copy(connection, "usage_ids", _USAGE_ID_COLUMNS, ids)
+    await _copy(connection, "usage_records", _USAGE_COLUMNS, rows)
+
+
+async def load_cycle(
+    connection: AsyncConnection, account_id: AccountId, cycle_start: datetime
+) -> CycleState | None:
+    """Return one cycle of an account, open or long closed."""
+    cycles = tables.cycles
+    query = select(cycles).where(cycles.c.account_id == account_id, cycles.c.cycle_start == cycle_start)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return _cycle(row) if row else None
+
+
+async def _load_cycles(
+    connection: AsyncConnection, account_ids: list[AccountId], open_until: datetime
+) -> Mapping[AccountId, tuple[CycleState, ...]]:
+    cycles: dict[AccountId, tuple[CycleState, ...]] = defaultdict(tuple)
+    found = await connection.execute(_LOAD_CYCLES, {"account_ids": account_ids, "open_until": open_until})
+    for row in found.mappings():
+        cycles[row["account_id"]] += (_cycle(row),)
+    return cycles
+
+
+async def _save_cycles(
+    connection: AsyncConnection, changes: Iterable[tuple[AccountState, AccountState]]
+) -> None:
+    changed = [
+        (after.account_id, cycle)
+        for before, after in changes
+        for cycle in after.cycles
+        if cycle not in before.cycles
+    ]
+    if not changed:
+        return
+    await connection.execute(
+        _SAVE_CYCLES,
+        {
+            "account_ids": [account_id for account_id, _ in changed],
+            "starts": [cycle.start for _, cycle in changed],
+            "ends": [cycle.end for _, cycle in changed],
+            "plan_ids": [cycle.plan_id for _, cycle in changed],
+            "quotas": [cycle.quota_nanos for _, cycle in changed],
+            "discounts": [cycle.discount_ppm for _, cycle in changed],
+            "remaining": [cycle.quota_remaining_nanos for _, cycle in changed],
+            "spent": [cycle.spent_nanos for _, cycle in changed],
+        },
+    )
+
+
+async def _copy(
+    connection: AsyncConnection, table: str, columns: Sequence[str], records: list[tuple[Any, ...]]
+) -> None:
+    """Append rows with COPY, inside the transaction of ``connection``: the fastest way into a table."""
+    driver = (await connection.get_raw_connection()).driver_connection
+    if driver is None:
+        raise RuntimeError("the connection to PostgreSQL is closed")
+    await driver.copy_records_to_table(table, columns=columns, records=records)
+
+
+def _newest_cycle(before: AccountState, after: AccountState) -> datetime | None:
+    """Return the start of the newest cycle: it stays known when it has been over for long."""
+    cycles = after.cycles or before.cycles
+    return cycles[-1].start if cycles else None
+
+
+def _cycle(row: RowMapping) -> CycleState:
+    return CycleState(
+        start=row["cycle_start"],
+        end=row["cycle_end"],
+        plan_id=row["plan_id"],
+        quota_nanos=row["quota_nanos"],
+        discount_ppm=row["discount_ppm"],
+        quota_remaining_nanos=row["quota_remaining_nanos"],
+        spent_nanos=row["spent_nanos"],
+    )
+
+
+def _state(row: RowMapping, cycles: tuple[CycleState, ...]) -> AccountState:
+    plan = None
+    if row["plan_id"] is not None:
+        plan = PlanTerms(row["plan_id"], row["quota_nanos"], row["discount_ppm"], row["time_zone"])
+    return AccountState(
+        account_id=row["account_id"],
+        version=row["version"],
+        seq=row["seq"],
+        head_hash=row["head_hash"],
+        balance_nanos=row["balance_nanos"],
+        fallback=row["fallback"],
+        spending_limit_nanos=row["spending_limit_nanos"],
+        anchor=row["anchor"],
+        plan=plan,
+        cycles=cycles,
+    )

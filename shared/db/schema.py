@@ -1,0 +1,29 @@
+"""Bring the database's schema to the newest revision."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.db.tables import metadata
+
+#: Any number will do, as long as nobody else in this database takes it.
+_MIGRATION_LOCK = 7_294_000_001
+
+
+async def migrate(engine: AsyncEngine) -> None:
+    """Run the migrations that are missing. Safe to run twice, and from several processes at once."""
+    async with engine.begin() as connection:
+        # Held until the transaction ends: whoever comes second finds the work done.
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+        await connection.run_sync(_upgrade)
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    config.attributes["metadata"] = metadata
+    command.upgrade(config, "head")

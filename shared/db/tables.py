@@ -1,0 +1,198 @@
+"""The tables as SQLAlchemy Core sees them. The migrations create them; a test keeps the two equal."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Identity,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+metadata = MetaData()
+
+_Id = Text(collation="C")
+_Time = DateTime(timezone=True)
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("plan_id", _Id, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("quota_nanos", BigInteger, nullable=False),
+    Column("price_nanos", BigInteger, nullable=False),
+    Column("discount_ppm", Integer, nullable=False),
+    Column("time_zone", Text, nullable=False),
+    Column("created_at", _Time, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account_id", _Id, primary_key=True),
+    Column("name", Text),
+    Column("created_at", _Time, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("head_hash", LargeBinary, nullable=False),
+    Column("balance_nanos", BigInteger, nullable=False),
+    Column("plan_id", _Id),
+    Column("anchor", _Time),
+    Column("cycle_start", _Time),
+    Column("fallback", Boolean, nullable=False),
+    Column("spending_limit_nanos", BigInteger),
+    Column("frozen", Boolean, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("api_key_id", _Id, primary_key=True),
+    Column("account_id", _Id, nullable=False, index=False),
+    Column("name", Text),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("limit_nanos", BigInteger),
+    Column("limit_period", Text),
+    Column("created_at", _Time, nullable=False),
+    Column("revoked_at", _Time),
+)
+
+cycles = Table(
+    "cycles",
+    metadata,
+    Column("account_id", _Id, primary_key=True),
+    Column("cycle_start", _Time, primary_key=True),
+    Column("cycle_end", _Time, nullable=False),
+    Column("plan_id", _Id, nullable=False),
+    Column("quota_nanos", BigInteger, nullable=False),
+    Column("discount_ppm", Integer, nullable=False),
+    Column("quota_remaining_nanos", BigInteger, nullable=False),
+    Column("spent_nanos", BigInteger, nullable=False),
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("account_id", _Id, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("amount_nanos", BigInteger, nullable=False),
+    Column("balance_after_nanos", BigInteger, nullable=False),
+    Column("quota_amount_nanos", BigInteger, nullable=False),
+    Column("quota_after_nanos", BigInteger, nullable=False),
+    Column("cycle_spent_after_nanos", BigInteger, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("occurred_at", _Time, nullable=False),
+    Column("rows_digest", LargeBinary),
+    Column("hash", LargeBinary, nullable=False),
+    Column("idempotency_key", _Id),
+    Column("reverses_event_id", _Id),
+)
+
+usage_ids = Table(
+    "usage_ids",
+    metadata,
+    Column("account_id", _Id, primary_key=True),
+    Column("event_id", _Id, primary_key=True),
+    Column("transfer_seq", BigInteger, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+)
+
+usage_records = Table(
+    "usage_records",
+    metadata,
+    Column("account_id", _Id, primary_key=True),
+    Column("transfer_seq", BigInteger, primary_key=True),
+    Column("event_id", _Id, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("api_key_id", _Id),
+    Column("provider", Text),
+    Column("model", Text, nullable=False),
+    Column("rate_id", BigInteger, nullable=False),
+    Column("time", _Time, nullable=False),
+    Column("cycle_start", _Time),
+    Column("input_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("cache_read_tokens", Integer, nullable=False),
+    Column("cache_write_tokens", Integer, nullable=False),
+    Column("input_audio_tokens", Integer, nullable=False),
+    Column("output_audio_tokens", Integer, nullable=False),
+    Column("list_nanos", BigInteger, nullable=False),
+    Column("charge_nanos", BigInteger, nullable=False),
+    Column("quota_nanos", BigInteger, nullable=False),
+    Column("balance_nanos", BigInteger, nullable=False),
+    Column("uncollected_nanos", BigInteger, nullable=False),
+    Column("hold_id", Text),
+    Column("metadata", Text),
+    Column("digest", LargeBinary, nullable=False),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("provider", _Id, primary_key=True),
+    Column("model", _Id, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("unsupported_because", Text),
+)
+
+rates = Table(
+    "rates",
+    metadata,
+    Column("rate_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("provider", _Id, nullable=False),
+    Column("model", _Id, nullable=False),
+    Column("effective_from", _Time, nullable=False),
+    Column("tiers", JSONB, nullable=False),
+    Column("created_at", _Time, nullable=False),
+)
+
+model_aliases = Table(
+    "model_aliases",
+    metadata,
+    Column("provider_named", _Id, primary_key=True),
+    Column("model_named", _Id, primary_key=True),
+    Column("provider", _Id, nullable=False),
+    Column("model", _Id, nullable=False),
+)
+
+price_book = Table(
+    "price_book",
+    metadata,
+    Column("only_row", Boolean, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("entry_id", _Id, primary_key=True),
+    Column("content_hash", LargeBinary, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("account_id", _Id),
+    Column("event_id", Text),
+    Column("count", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("dismissed_because", Text),
+    Column("first_seen_at", _Time, nullable=False),
+    Column("last_seen_at", _Time, nullable=False),
+)
+
+processes = Table(
+    "processes",
+    metadata,
+    Column("process_id", _Id, primary_key=True),
+    Column("stage", Text, nullable=False),
+    Column("queues", ARRAY(Text), nullable=False),
+    Column("in_flight", Integer, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("started_at", _Time, nullable=False),
+    Column("seen_at", _Time, nullable=False),
+)

@@ -1,0 +1,83 @@
+"""dramatiq on RabbitMQ quorum queues.
+
+Overrides private hooks of dramatiq 2.2.1 (hence the pinned version): queue arguments, and what happens to a
+message when its consumer is gone or it must come back. A test reads the arguments back from the broker.
+"""
+
+from functools import partial
+from typing import Any
+
+from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
+from dramatiq.common import dq_name, q_name
+from dramatiq.middleware import Middleware
+
+from shared.messaging.stage_broker import ComesBack
+from shared.messaging.topology import dead_letter_arguments, dead_letter_queue, queue_arguments
+
+
+class QuorumBroker(RabbitmqBroker):
+    """A broker whose queues are those of the topology and whose publishes are confirmed."""
+
+    def __init__(self, url: str, middleware: list[Middleware]) -> None:
+        super().__init__(url=url, middleware=middleware, confirm_delivery=True)
+        self.consumers: set[QuorumConsumer] = set()
+        self.received = 0
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages this process was given and has not settled."""
+        return sum(len(consumer.known_tags) for consumer in list(self.consumers))
+
+    @property
+    def consumer_class(self) -> "type[QuorumConsumer]":
+        return QuorumConsumer
+
+    def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
+        return queue_arguments(q_name(queue_name))
+
+    def _declare_dq_queue(self, queue_name: str) -> Any:  # noqa: ANN401 - pika's answer
+        # dramatiq insists on a queue for delayed messages. payg delays none: a failing stage waits in place.
+        arguments = {k: v for k, v in queue_arguments(queue_name).items() if k != "x-single-active-consumer"}
+        return self.channel.queue_declare(queue=dq_name(queue_name), durable=True, arguments=arguments)
+
+    def _declare_xq_queue(self, queue_name: str) -> Any:  # noqa: ANN401 - pika's answer
+        return self.channel.queue_declare(
+            queue=dead_letter_queue(queue_name), durable=True, arguments=dead_letter_arguments()
+        )
+
+
+class QuorumConsumer(_RabbitmqConsumer):
+    """A consumer that settles only what it delivered itself.
+
+    When a connection breaks, dramatiq goes on with the messages of the old consumer and would acknowledge
+    them on the new one, where the same delivery tag names another message: one that nobody has processed.
+    """
+
+    def __init__(self, broker: QuorumBroker, queue_name: str, prefetch: int, timeout: int) -> None:
+        super().__init__(broker, queue_name, prefetch, timeout)
+        broker.consumers.add(self)
+
+    def __next__(self) -> Any:  # noqa: ANN401 - dramatiq's message, or None
+        message = super().__next__()
+        if message is not None:
+            message.consumer = self
+            self.broker.received += 1
+        return message
+
+    def ack(self, message: Any) -> None:  # noqa: ANN401
+        if message.consumer is self:
+            super().ack(message)
+
+    def nack(self, message: Any) -> None:  # noqa: ANN401
+        if message.consumer is not self:
+            return
+        if isinstance(message._exception, ComesBack):  # noqa: SLF001
+            self.known_tags.discard(message._tag)  # noqa: SLF001
+            give_back = partial(self.channel.basic_nack, message._tag, requeue=True)  # noqa: SLF001
+            self.connection.add_callback_threadsafe(give_back)
+        else:
+            super().nack(message)
+
+    def close(self) -> None:
+        self.broker.consumers.discard(self)
+        super().close()

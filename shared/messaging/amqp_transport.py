@@ -1,0 +1,174 @@
+"""The transport on RabbitMQ, with aio-pika. Connections are plain: who needs a new one opens a new one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import Self
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity, DeliveryError
+
+from shared.messaging.topology import (
+    ALERTS_EXCHANGE,
+    INTAKE_QUEUE,
+    USAGE_EXCHANGE,
+    USAGE_ROUTING_KEY,
+    dead_letter_arguments,
+    dead_letter_queue,
+    queue_arguments,
+)
+from shared.messaging.transport import DeadLetter, Delivery, QueueState, TransportError
+
+_CONFIRM_TIMEOUT_S = 30.0
+
+
+class AmqpTransport:
+    """See ``shared.messaging.transport.Transport``."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._publishing: AbstractChannel | None = None
+
+    async def __aenter__(self) -> Self:
+        with _as_transport_error():
+            self._connection = await aio_pika.connect(self._url, timeout=10)
+            async with self._connection.channel() as channel:
+                await _declare(channel)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._connection.close()
+
+    async def publish_usage(self, body: bytes, content_type: str) -> None:
+        message = aio_pika.Message(
+            body, content_type=content_type, delivery_mode=aio_pika.DeliveryMode.PERSISTENT
+        )
+        with _as_transport_error():
+            if self._publishing is None or self._publishing.is_closed:
+                self._publishing = await self._connection.channel(on_return_raises=True)
+            exchange = await self._publishing.get_exchange(USAGE_EXCHANGE, ensure=False)
+            await exchange.publish(message, USAGE_ROUTING_KEY, mandatory=True, timeout=_CONFIRM_TIMEOUT_S)
+
+    @asynccontextmanager
+    async def consume_usage(self, prefetch: int) -> AsyncIterator["AmqpUsageConsumer"]:
+        with _as_transport_error():
+            async with self._connection.channel(publisher_confirms=False) as channel:
+                await channel.set_qos(prefetch_count=prefetch)
+                consumer = AmqpUsageConsumer(channel)
+                queue = await channel.get_queue(INTAKE_QUEUE, ensure=False)
+                await queue.consume(consumer.take)
+                yield consumer
+
+    async def queue_states(self, queues: list[str]) -> list[QueueState]:
+        states = []
+        for name in queues:
+            with _as_transport_error():
+                queue = await self._find(name)
+                if queue is None:
+                    continue
+                await queue.channel.close()
+                counts = queue.declaration_result
+                states.append(QueueState(name, counts.message_count or 0, None, counts.consumer_count or 0))
+        return states
+
+    async def dead_letters(self, queues: list[str]) -> AsyncIterator[DeadLetter]:
+        for name in queues:
+            with _as_transport_error():
+                queue = await self._find(dead_letter_queue(name))
+                if queue is None:
+                    continue
+                # Never acknowledged: closing the channel puts them back.
+                for _ in range(queue.declaration_result.message_count or 0):
+                    message = await queue.get(fail=False)
+                    if message is None:
+                        break
+                    yield DeadLetter(name, message.body)
+                await queue.channel.close()
+
+    async def replay_dead_letters(self, queues: list[str]) -> int:
+        replayed = 0
+        for name in queues:
+            with _as_transport_error():
+                queue = await self._find(dead_letter_queue(name))
+                if queue is None:
+                    continue
+                publishing = await self._connection.channel(on_return_raises=True)
+                for _ in range(queue.declaration_result.message_count or 0):
+                    message = await queue.get(fail=False)
+                    if message is None:
+                        break
+                    await publishing.default_exchange.publish(
+                        aio_pika.Message(
+                            message.body,
+                            content_type=message.content_type,
+                            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+                        ),
+                        name,
+                        mandatory=True,
+                        timeout=_CONFIRM_TIMEOUT_S,
+                    )
+                    await message.ack()
+                    replayed += 1
+                await publishing.close()
+        return replayed
+
+    async def _find(self, name: str) -> AbstractQueue | None:
+        """Return a queue with its counts, on a channel of its own, or None where there is none."""
+        channel = await self._connection.channel()
+        try:
+            return await channel.declare_queue(name, passive=True)
+        except ChannelNotFoundEntity:
+            return None
+
+
+class AmqpUsageConsumer:
+    """See ``shared.messaging.transport.UsageConsumer``. Lives as long as its channel."""
+
+    def __init__(self, channel: AbstractChannel) -> None:
+        self._arrived: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
+        self.received = 0
+        self.in_flight = 0
+        channel.close_callbacks.add(lambda *_: self._arrived.put_nowait(None))
+
+    async def take(self, message: AbstractIncomingMessage) -> None:
+        self.received += 1
+        self.in_flight += 1
+        self._arrived.put_nowait(message)
+
+    async def receive(self) -> list[Delivery]:
+        messages = [await self._arrived.get()]
+        while not self._arrived.empty():
+            messages.append(self._arrived.get_nowait())
+        if None in messages:
+            raise TransportError("the connection to RabbitMQ was lost")
+        return [message for message in messages if message is not None]
+
+    async def acknowledge(self, deliveries: list[Delivery]) -> None:
+        with _as_transport_error():
+            # Everything that was received up to the last one is done, so one frame says it all.
+            await deliveries[-1].ack(multiple=True)  # type: ignore[attr-defined]
+        self.in_flight -= len(deliveries)
+
+
+async def _declare(channel: AbstractChannel) -> None:
+    usage = await channel.declare_exchange(USAGE_EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
+    await channel.declare_exchange(ALERTS_EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
+    await channel.declare_queue(
+        dead_letter_queue(INTAKE_QUEUE), durable=True, arguments=dead_letter_arguments()
+    )
+    intake = await channel.declare_queue(INTAKE_QUEUE, durable=True, arguments=queue_arguments(INTAKE_QUEUE))
+    await intake.bind(usage, USAGE_ROUTING_KEY)
+
+
+@contextmanager
+def _as_transport_error() -> Iterator[None]:
+    try:
+        yield
+    except DeliveryError as error:
+        raise TransportError(f"RabbitMQ did not take the message: {error!r}") from error
+    except (AMQPError, ChannelInvalidStateError, ConnectionError, TimeoutError) as error:
+        raise TransportError(f"RabbitMQ cannot be reached: {error!r}") from error

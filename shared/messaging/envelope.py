@@ -1,0 +1,61 @@
+"""What travels between the stages: dramatiq messages whose one argument is a batch, a JSON array.
+
+The batch is left as bytes while dramatiq handles the message around it; the stage that it is for decodes it
+once, into its own type. Events travel as the JSON they came as, so that quarantine can show it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dramatiq
+import msgspec
+from dramatiq.encoder import Encoder, MessageData
+
+from shared.messaging.topology import Stage
+
+
+class _Envelope(msgspec.Struct):
+    """The fields of a dramatiq message, the arguments still encoded."""
+
+    queue_name: str
+    actor_name: str
+    args: tuple[msgspec.Raw]
+    kwargs: dict[str, Any]
+    options: dict[str, Any]
+    message_id: str
+    message_timestamp: int
+
+
+class BatchEncoder(Encoder):
+    """Encodes messages with msgspec and leaves the batch undecoded."""
+
+    def encode(self, data: MessageData) -> bytes:
+        return msgspec.json.encode(data)
+
+    def decode(self, data: bytes) -> MessageData:
+        return msgspec.structs.asdict(msgspec.json.decode(data, type=_Envelope))
+
+
+@dataclass(frozen=True, slots=True)
+class StageMessage:
+    """A batch on its way to a stage. Its elements are anything msgspec can encode."""
+
+    stage: Stage
+    queue: str
+    batch: Sequence[Any]
+
+    def encode(self) -> "dramatiq.Message[None]":
+        """Return it as a dramatiq message."""
+        return dramatiq.Message(
+            queue_name=self.queue, actor_name=str(self.stage), args=(self.batch,), kwargs={}, options={}
+        )
+
+
+class PricedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One element of a debit batch: who pays, by which rate, how much at list price; the event as it came."""
+
+    account_id: str
+    rate_id: int
+    list_nanos: int
+    event: msgspec.Raw

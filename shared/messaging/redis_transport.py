@@ -1,0 +1,155 @@
+"""The transport on Redis, for the embedded mode: usage in a stream with a consumer group.
+
+Queues of the stages are those of ``redis_broker``; the intake queue is a stream. Both know exactly what is
+held by consumers, so nothing has to be reported beside them.
+"""
+
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import redis.asyncio
+from redis.exceptions import RedisError, ResponseError
+
+from shared.messaging.redis_broker import NAMESPACE
+from shared.messaging.topology import INTAKE_QUEUE, dead_letter_queue
+from shared.messaging.transport import DeadLetter, Delivery, QueueState, TransportError
+
+_STREAM = f"{NAMESPACE}:stream:{INTAKE_QUEUE}"
+_GROUP = "intake"
+_BLOCK_MS = 1000
+
+
+class RedisTransport:
+    """See ``shared.messaging.transport.Transport``."""
+
+    def __init__(self, url: str, *, takeover_s: float = 15) -> None:
+        self._redis: Any = redis.asyncio.Redis.from_url(url, socket_timeout=30, socket_connect_timeout=10)
+        self._takeover_ms = int(takeover_s * 1000)
+
+    async def __aenter__(self) -> Self:
+        with _as_transport_error():
+            try:
+                await self._redis.xgroup_create(_STREAM, _GROUP, id="0", mkstream=True)
+            except ResponseError as error:
+                if "BUSYGROUP" not in str(error):
+                    raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._redis.aclose()
+
+    async def publish_usage(self, body: bytes, content_type: str) -> None:
+        with _as_transport_error():
+            await self._redis.xadd(_STREAM, {"body": body, "content_type": content_type})
+
+    @asynccontextmanager
+    async def consume_usage(self, prefetch: int) -> AsyncIterator["RedisUsageConsumer"]:
+        yield RedisUsageConsumer(self._redis, prefetch, self._takeover_ms)
+
+    async def queue_states(self, queues: list[str]) -> list[QueueState]:
+        with _as_transport_error():
+            return [
+                await (self._stream_state() if queue == INTAKE_QUEUE else self._queue_state(queue))
+                for queue in queues
+            ]
+
+    async def dead_letters(self, queues: list[str]) -> AsyncIterator[DeadLetter]:
+        with _as_transport_error():
+            for queue in queues:
+                for body in (await self._redis.hgetall(_dead_bodies(queue))).values():
+                    yield DeadLetter(queue, body)
+
+    async def replay_dead_letters(self, queues: list[str]) -> int:
+        replayed = 0
+        with _as_transport_error():
+            for queue in queues:
+                for message_id, body in (await self._redis.hgetall(_dead_bodies(queue))).items():
+                    async with self._redis.pipeline(transaction=True) as pipeline:
+                        pipeline.hset(f"{NAMESPACE}:{queue}.msgs", message_id, body)
+                        pipeline.rpush(f"{NAMESPACE}:{queue}", message_id)
+                        pipeline.zrem(f"{NAMESPACE}:{dead_letter_queue(queue)}", message_id)
+                        pipeline.hdel(_dead_bodies(queue), message_id)
+                        await pipeline.execute()
+                    replayed += 1
+        return replayed
+
+    async def _stream_state(self) -> QueueState:
+        groups = await self._redis.xinfo_groups(_STREAM)
+        held = sum(group["pending"] for group in groups)
+        consumers = sum(group["consumers"] for group in groups)
+        # Entries leave the stream when they are acknowledged: what is in it and not held is ready.
+        return QueueState(INTAKE_QUEUE, await self._redis.xlen(_STREAM) - held, held, consumers)
+
+    async def _queue_state(self, queue: str) -> QueueState:
+        ready = await self._redis.llen(f"{NAMESPACE}:{queue}")
+        bodies = await self._redis.hlen(f"{NAMESPACE}:{queue}.msgs")
+        return QueueState(queue, ready, max(0, bodies - ready), 0)
+
+
+class RedisUsageConsumer:
+    """See ``shared.messaging.transport.UsageConsumer``."""
+
+    def __init__(self, client: Any, prefetch: int, takeover_ms: int) -> None:  # noqa: ANN401 - redis is loosely typed
+        self._redis = client
+        self._prefetch = prefetch
+        self._takeover_ms = takeover_ms
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+        self.received = 0
+        self.in_flight = 0
+
+    async def receive(self) -> list[Delivery]:
+        with _as_transport_error():
+            entries: list[Any] = []
+            while not entries:
+                entries = await self._claimed() or await self._fresh()
+        self.received += len(entries)
+        self.in_flight += len(entries)
+        return [_StreamEntry(entry_id, fields) for entry_id, fields in entries]
+
+    async def acknowledge(self, deliveries: list[Delivery]) -> None:
+        ids = [delivery.entry_id for delivery in deliveries]  # type: ignore[attr-defined]
+        with _as_transport_error():
+            async with self._redis.pipeline(transaction=True) as pipeline:
+                pipeline.xack(_STREAM, _GROUP, *ids)
+                pipeline.xdel(_STREAM, *ids)
+                await pipeline.execute()
+        self.in_flight -= len(deliveries)
+
+    async def _fresh(self) -> list[Any]:
+        streams = await self._redis.xreadgroup(
+            _GROUP, self._name, {_STREAM: ">"}, count=self._prefetch, block=_BLOCK_MS
+        )
+        return list(streams[0][1]) if streams else []
+
+    async def _claimed(self) -> list[Any]:
+        """Take over what a consumer that died has held for too long."""
+        answer = await self._redis.xautoclaim(
+            _STREAM, _GROUP, self._name, self._takeover_ms, "0-0", count=self._prefetch
+        )
+        return [entry for entry in answer[1] if entry[1]]
+
+
+class _StreamEntry:
+    def __init__(self, entry_id: bytes, fields: dict[bytes, bytes]) -> None:
+        self.entry_id = entry_id
+        self.body = fields[b"body"]
+        self.content_type: str | None = fields[b"content_type"].decode() or None
+
+
+def _dead_bodies(queue: str) -> str:
+    return f"{NAMESPACE}:{dead_letter_queue(queue)}.msgs"
+
+
+@contextmanager
+def _as_transport_error() -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise TransportError(f"Redis cannot be reached: {error!r}") from error

@@ -1,0 +1,234 @@
+"""Plans, accounts and keys: create, change, show."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from shared.db import accounts as sql
+from shared.db import books
+from shared.db.engine import database_time
+from shared.domain.account import AccountState, PlanTerms, open_cycle, roll_over
+from shared.domain.cycles import cycle_at, time_zone
+from shared.domain.errors import NotFoundError
+from shared.domain.ids import AccountId
+from shared.domain.ledger import Transfer, TransferKind, genesis_hash
+from shared.domain.levels import level_of
+from shared.ids import new_id, new_secret
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key and its secret, which nobody sees again."""
+
+    api_key_id: str
+    api_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimit:
+    """How much a key may spend in a period: ``total``, ``day`` or ``month``."""
+
+    nanos: int
+    period: str
+
+
+async def create_plan(
+    engine: AsyncEngine, name: str, *, quota_nanos: int, price_nanos: int, discount_ppm: int, zone: str
+) -> str:
+    """Create a plan and return its id; raises NotFoundError for an unknown time zone."""
+    time_zone(zone)
+    plan_id = new_id("plan")
+    values = {
+        "plan_id": plan_id,
+        "name": name,
+        "quota_nanos": quota_nanos,
+        "price_nanos": price_nanos,
+        "discount_ppm": discount_ppm,
+        "time_zone": zone,
+    }
+    async with engine.begin() as connection:
+        await sql.insert_plan(connection, values)
+    return plan_id
+
+
+async def create_account(
+    engine: AsyncEngine,
+    *,
+    name: str | None = None,
+    plan: str | None = None,
+    anchor: datetime | None = None,
+    fallback: bool = False,
+    spending_limit_nanos: int | None = None,
+) -> tuple[AccountId, NewKey]:
+    """Create an account with its first key; with a plan its first cycle starts at once.
+
+    Raises NotFoundError for an unknown plan.
+    """
+    account_id = AccountId(new_id("acct"))
+    async with engine.begin() as connection:
+        now = await database_time(connection)
+        terms = await _plan(connection, plan) if plan else None
+        state = AccountState(account_id, 0, 0, genesis_hash(account_id), 0, anchor=anchor or now, plan=terms)
+        opened = _with_cycle_now(state, now)
+        await sql.insert_account(
+            connection,
+            {
+                "account_id": account_id,
+                "name": name,
+                "head_hash": state.head_hash,
+                "plan_id": terms.plan_id if terms else None,
+                "anchor": state.anchor if terms else None,
+                "fallback": fallback,
+                "spending_limit_nanos": spending_limit_nanos,
+            },
+        )
+        if opened.cycles:
+            await books.move_versions(connection, [(state, opened)])
+        key = await _create_key(connection, account_id, None, None)
+    return account_id, key
+
+
+async def create_key(
+    engine: AsyncEngine, account_id: str, name: str | None, limit: KeyLimit | None
+) -> NewKey:
+    """Give an account one more key; raises NotFoundError for an unknown account."""
+    async with engine.begin() as connection:
+        await _shown(connection, account_id)
+        return await _create_key(connection, account_id, name, limit)
+
+
+async def revoke_key(engine: AsyncEngine, api_key_id: str) -> Mapping[str, Any]:
+    """Revoke a key; what it used before is still debited. Raises NotFoundError."""
+    async with engine.begin() as connection:
+        row = await sql.revoke_key(connection, api_key_id)
+    if row is None:
+        raise NotFoundError(f"there is no key {api_key_id}")
+    return {name: row[name] for name in ("api_key_id", "account_id", "revoked_at")}
+
+
+async def set_account(
+    engine: AsyncEngine,
+    account_id: str,
+    settings: Mapping[str, Any],
+    *,
+    plan: str | None = None,
+    cancel_plan: bool = False,
+    grace: timedelta,
+) -> None:
+    """Change settings of an account. A plan takes effect at the next cycle, or at once where none runs.
+
+    Raises NotFoundError for an unknown account or plan.
+    """
+    while True:
+        async with engine.begin() as connection:
+            now = await database_time(connection)
+            before = await _state(connection, account_id, now, grace)
+            values = dict(settings)
+            after: AccountState = before
+            transfers: tuple[Transfer, ...] = ()
+            if cancel_plan:
+                values |= {"plan_id": None}
+            elif plan is not None:
+                terms = await _plan(connection, plan)
+                after, transfers = _subscribe(before, terms, now, grace)
+                values |= {"plan_id": terms.plan_id, "anchor": after.anchor}
+            if await books.move_versions(connection, [(before, after)]):
+                await books.insert_transfers(
+                    connection, [(after.account_id, transfer) for transfer in transfers]
+                )
+                if values:
+                    await sql.update_account(connection, account_id, before.version + 1, values)
+                return
+
+
+async def show_account(engine: AsyncEngine, account_id: str) -> dict[str, Any]:
+    """Return an account as people see it; raises NotFoundError."""
+    async with engine.connect() as connection:
+        return await _shown(connection, account_id)
+
+
+async def _shown(connection: AsyncConnection, account_id: str) -> dict[str, Any]:
+    row = await sql.show_account(connection, account_id, await database_time(connection))
+    if row is None:
+        raise NotFoundError(f"there is no account {account_id}")
+    level = str(level_of(row["balance_nanos"]))
+    return {
+        "account_id": row["account_id"],
+        "name": row["name"],
+        "balance_nanos": row["balance_nanos"],
+        "level": level,
+        "version": row["version"],
+        "seq": row["seq"],
+        "plan_id": row["current_plan_id"],
+        "next_plan_id": row["plan_id"],
+        "quota_nanos": row["quota_nanos"] or 0,
+        "quota_remaining_nanos": row["quota_remaining_nanos"] or 0,
+        "cycle_spent_nanos": row["spent_nanos"] or 0,
+        "cycle_start": row["current_start"],
+        "cycle_end": row["cycle_end"],
+        "discount_ppm": row["discount_ppm"] or 0,
+        "fallback": row["fallback"],
+        "spending_limit_nanos": row["spending_limit_nanos"],
+        "frozen": row["frozen"],
+        "created_at": row["created_at"],
+    }
+
+
+def _subscribe(
+    before: AccountState, terms: PlanTerms, now: datetime, grace: timedelta
+) -> tuple[AccountState, tuple[Transfer, ...]]:
+    """Return the state with a plan: from the next cycle on, or from now where no cycle runs."""
+    rolled, transfers = roll_over(before, now, grace)
+    subscribed = replace(rolled, plan=terms)
+    if subscribed.cycle_now(now):
+        return subscribed, transfers
+    opened = _with_cycle_now(replace(subscribed, anchor=now), now)
+    cause = f"cycle {opened.cycles[-1].start.isoformat()}"
+    after, transfer = opened.post(
+        TransferKind.QUOTA_RESET, 0, cause, now, quota_amount_nanos=terms.quota_nanos
+    )
+    return after, (*transfers, transfer)
+
+
+def _with_cycle_now(state: AccountState, now: datetime) -> AccountState:
+    if state.plan is None or state.anchor is None:
+        return state
+    return open_cycle(state, cycle_at(state.anchor, time_zone(state.plan.time_zone), now))
+
+
+async def _create_key(
+    connection: AsyncConnection, account_id: str, name: str | None, limit: KeyLimit | None
+) -> NewKey:
+    key = NewKey(new_id("key"), new_secret())
+    await sql.insert_key(
+        connection,
+        {
+            "api_key_id": key.api_key_id,
+            "account_id": account_id,
+            "name": name,
+            "secret_hash": hashlib.sha256(key.api_key.encode()).digest(),
+            "limit_nanos": limit.nanos if limit else None,
+            "limit_period": limit.period if limit else None,
+        },
+    )
+    return key
+
+
+async def _plan(connection: AsyncConnection, plan: str) -> PlanTerms:
+    terms = await sql.find_plan(connection, plan)
+    if terms is None:
+        raise NotFoundError(f"there is no plan {plan}; `payg plan create` makes one")
+    return terms
+
+
+async def _state(
+    connection: AsyncConnection, account_id: str, now: datetime, grace: timedelta
+) -> AccountState:
+    states = await books.load_accounts(connection, [AccountId(account_id)], now, grace)
+    if not states:
+        raise NotFoundError(f"there is no account {account_id}")
+    return states[AccountId(account_id)]

@@ -1,0 +1,89 @@
+"""Settings: environment variables with the prefix ``PAYG_``, checked when a process starts.
+
+Where a variable is not set, the file ``.payg/env`` of the working directory may hold it: ``make up`` writes
+there how to reach the servers that it started.
+"""
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.domain.errors import PaygError
+from shared.domain.events import TimeLimits
+from shared.domain.pricing import BEGINNING_OF_TIME
+
+ENV_FILE = Path(".payg/env")
+
+
+class SettingsError(PaygError):
+    """A setting is missing or malformed; the message names it."""
+
+
+def _starts_with(*schemes: str) -> AfterValidator:
+    def check(url: str) -> str:
+        if not url.startswith(schemes):
+            raise ValueError(f"must start with {' or '.join(schemes)}")
+        return url
+
+    return AfterValidator(check)
+
+
+def _in_utc(instant: datetime) -> datetime:
+    return max(
+        BEGINNING_OF_TIME,
+        instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC),
+    )
+
+
+class Settings(BaseSettings):
+    """All settings of payg, each with its unit in its name."""
+
+    model_config = SettingsConfigDict(env_prefix="PAYG_", env_file=ENV_FILE, extra="ignore", frozen=True)
+
+    database_url: Annotated[str, _starts_with("postgresql://", "postgres://")] = Field(
+        description="PostgreSQL 15 or later, as postgresql://user:password@host:port/database"
+    )
+    broker_url: Annotated[str, _starts_with("amqp://", "amqps://", "redis://", "rediss://")] = Field(
+        description="RabbitMQ as amqp://…, or Redis as redis://… for the embedded mode"
+    )
+    redis_url: Annotated[str, _starts_with("redis://", "rediss://")] | None = Field(
+        None, description="Redis for the gate"
+    )
+    debit_queues: int = Field(4, ge=1, le=256, description="debit queues that accounts are spread over")
+    batch_records: int = Field(
+        500, ge=1, le=10_000, description="records that one stage message carries at most"
+    )
+    intake_prefetch: int = Field(200, ge=1, le=10_000, description="messages intake holds unacknowledged")
+    max_future_s: int = Field(600, ge=0, description="how far ahead the time of a record may lie")
+    min_time: Annotated[datetime, AfterValidator(_in_utc)] = Field(
+        datetime(2020, 1, 1, tzinfo=UTC), description="before this no record is believed"
+    )
+    late_record_grace_s: int = Field(3600, ge=0, description="how long a cycle takes records after its end")
+    shutdown_s: int = Field(25, ge=1, description="how long a process may take to stop")
+    api_host: str = Field("127.0.0.1", description="address the HTTP tier listens on")
+    api_port: int = Field(8080, ge=0, le=65535, description="port the HTTP tier listens on")
+    log_level: str = Field("info", description="debug, info, warning or error")
+
+    @property
+    def time_limits(self) -> TimeLimits:
+        return TimeLimits(self.min_time, timedelta(seconds=self.max_future_s))
+
+    @property
+    def late_record_grace(self) -> timedelta:
+        return timedelta(seconds=self.late_record_grace_s)
+
+
+@cache
+def load_settings() -> Settings:
+    """Return the settings of this process; raises SettingsError with one line that names what is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "PAYG_" + "_".join(str(part) for part in first["loc"]).upper()
+        why = "is not set" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{name} {why}") from None

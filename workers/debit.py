@@ -1,0 +1,92 @@
+"""Debit: take each record out of its account's quota and balance, exactly once.
+
+One transaction a batch. The versions of the accounts decide: the accounts that nobody else changed since they
+were read are committed with all that belongs to them; the others are read, decided and tried again.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from shared.db import books
+from shared.db.quarantine import add_rejections
+from shared.domain.debit import Debit, PricedUsage, debit
+from shared.domain.events import reread_event
+from shared.domain.ids import AccountId, EventId
+from shared.domain.quarantine import Reason, Rejection
+from shared.messaging.envelope import PricedEvent, StageMessage
+
+log = structlog.get_logger(__name__)
+
+Batch = dict[AccountId, list[PricedUsage]]
+
+
+class Debiting:
+    """The debit stage."""
+
+    def __init__(self, engine: AsyncEngine, grace: timedelta, now: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._grace = grace
+        self._now = now
+
+    async def handle(self, batch: list[PricedEvent]) -> Sequence[StageMessage]:
+        """Debit a batch. When this returns, every record is in the books, or parked as a conflict."""
+        remaining = by_account(batch)
+        while remaining:
+            won = await self._debit(remaining)
+            lost = {account_id: usage for account_id, usage in remaining.items() if account_id not in won}
+            if lost:
+                log.debug("lost races", accounts=len(lost), of=len(remaining))
+            remaining = lost
+        return []
+
+    async def _debit(self, batch: Batch) -> set[AccountId]:
+        """Try to debit all accounts of a batch in one transaction; return those that are done."""
+        async with self._engine.begin() as connection:
+            decisions = await self._decide(connection, batch)
+            changes = [(d.before, d.after) for d in decisions if d.transfers]
+            won = await books.move_versions(connection, changes)
+            done = [d for d in decisions if d.before.account_id in won or not d.transfers]
+            await _commit(connection, done)
+        return {decision.before.account_id for decision in done}
+
+    async def _decide(self, connection: AsyncConnection, batch: Batch) -> list[Debit]:
+        # The accounts first: an id that is inserted after they were read moves a version, and we lose.
+        now = self._now()
+        states = await books.load_accounts(connection, batch.keys(), now, self._grace)
+        ids = [(account_id, usage.event.id) for account_id, records in batch.items() for usage in records]
+        known = await books.known_ids(connection, ids)
+        return [
+            debit(states[account_id], records, known.get(account_id, {}), now, self._grace)
+            for account_id, records in sorted(batch.items())
+        ]
+
+
+def by_account(batch: Sequence[PricedEvent]) -> Batch:
+    """Decode a batch and part it by account, keeping the order of arrival."""
+    accounts: Batch = defaultdict(list)
+    for element in batch:
+        raw = bytes(element.event)
+        account_id = AccountId(element.account_id)
+        usage = PricedUsage(account_id, element.rate_id, element.list_nanos, reread_event(raw), raw)
+        accounts[account_id].append(usage)
+    return dict(accounts)
+
+
+async def _commit(connection: AsyncConnection, decisions: Sequence[Debit]) -> None:
+    transfers = [(d.after.account_id, transfer) for d in decisions for transfer in d.transfers]
+    records = [record for d in decisions for record in d.records]
+    if transfers:
+        await books.insert_transfers(connection, transfers)
+    if records:
+        await books.insert_usage(connection, records)
+    await add_rejections(connection, [_conflict(usage) for d in decisions for usage in d.conflicts])
+
+
+def _conflict(usage: PricedUsage) -> Rejection:
+    event_id = EventId(usage.event.id)
+    detail = f"account {usage.account_id} has a record {event_id} with other content"
+    return Rejection(Reason.CONFLICT, detail, usage.raw, usage.account_id, event_id)
