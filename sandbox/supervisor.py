@@ -40,7 +40,7 @@ def read_procfile(path: Path) -> dict[str, str]:
 class Supervisor:
     """Keeps processes running until it is stopped.
 
-    ``scale`` says how many copies of a process run (default one; 0 none). Output goes to ``<logs>/<name>.log``,
+    ``scale`` says how many copies of a process run (default one; 0 none). Output goes to files of ``logs``,
     or to standard error with the name before each line.
     """
 

@@ -1,4 +1,4 @@
-"""Real servers on private ports, started once when a test first needs them; a database and a broker a test."""
+"""Real servers on private ports, started when a test first needs them; a database and a broker a test."""
 
 import asyncio
 import os

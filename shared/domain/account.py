@@ -152,6 +152,7 @@ def _cycles_due(state: AccountState, now: datetime, grace: timedelta) -> Iterato
     start = max(last.end, now - grace)
     while start <= now:
         cycle = cycle_at(state.anchor, zone, start)
-        if cycle.start >= last.end and cycle.end + grace > now:
-            yield cycle
+        if cycle.end + grace > now:
+            # No gap and no overlap, even where the new plan is in another time zone.
+            yield Cycle(max(cycle.start, last.end), cycle.end)
         start = cycle.end

@@ -37,6 +37,9 @@ def cycle_at(anchor: datetime, zone: ZoneInfo, instant: datetime) -> Cycle:
     index = (local.year - local_anchor.year) * 12 + local.month - local_anchor.month
     if boundary(anchor, zone, index) > instant:
         index -= 1
+    # Where clocks turn back across the end of a month, local time and instants disagree about the month.
+    while boundary(anchor, zone, index + 1) <= instant:
+        index += 1
     return Cycle(boundary(anchor, zone, index), boundary(anchor, zone, index + 1))
 
 
@@ -45,4 +48,5 @@ def boundary(anchor: datetime, zone: ZoneInfo, index: int) -> datetime:
     local = anchor.astimezone(zone)
     year, month0 = divmod(local.year * 12 + local.month - 1 + index, 12)
     day = min(local.day, monthrange(year, month0 + 1)[1])
-    return local.replace(year=year, month=month0 + 1, day=day).astimezone(UTC)
+    fold = 0 if index else local.fold
+    return local.replace(year=year, month=month0 + 1, day=day, fold=fold).astimezone(UTC)

@@ -4,11 +4,10 @@ Source: CloudEvents 1.0 JSON event format, https://github.com/cloudevents/spec
 """
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -30,6 +29,9 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
 TokenCount = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS)]
 
 
+_NO_METADATA = msgspec.Raw(b"null")
+
+
 class UsageData(msgspec.Struct, frozen=True, gc=False):
     """What was used, and by whom. ``metadata`` is kept as the JSON text it came as."""
 
@@ -44,7 +46,7 @@ class UsageData(msgspec.Struct, frozen=True, gc=False):
     input_audio_tokens: TokenCount = 0
     output_audio_tokens: TokenCount = 0
     hold_id: Name | None = None
-    metadata: msgspec.Raw | None = None
+    metadata: msgspec.Raw = _NO_METADATA
 
 
 class UsageEvent(msgspec.Struct, frozen=True, gc=False):
@@ -71,7 +73,8 @@ class UsageEvent(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def metadata_json(self) -> str | None:
-        metadata = bytes(self.data.metadata) if self.data.metadata is not None else b"null"
+        """The metadata as the text it came as, None where there is nothing in it."""
+        metadata = bytes(self.data.metadata)
         return None if metadata in (b"null", b"{}") else metadata.decode()
 
 
@@ -85,8 +88,10 @@ class TimeLimits:
 
 _event_decoder = msgspec.json.Decoder(UsageEvent)
 _elements_decoder = msgspec.json.Decoder(list[msgspec.Raw])
-_suspicious_escape = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
-_json_space = " \t\n\r"
+#: NUL, written as an escape: a backslash before it that is not itself escaped.
+_nul_escape = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_token = re.compile(rb'"(?:[^"\\]|\\.)*"|[][{},"]', re.DOTALL)
+_json_space = b" \t\n\r"
 
 
 def split_body(body: bytes, content_type: str | None = None) -> list[bytes]:
@@ -100,7 +105,7 @@ def split_body(body: bytes, content_type: str | None = None) -> list[bytes]:
         raise MalformedError(
             f"content type {content_type[:100]!r} is not one of {', '.join(sorted(CONTENT_TYPES))}"
         )
-    if not body.lstrip().startswith(b"["):
+    if not body.lstrip(_json_space).startswith(b"["):
         return [body]
     elements = _split_array(body)
     if not elements:
@@ -122,11 +127,11 @@ def decode_event(raw: bytes, limits: TimeLimits, now: datetime) -> UsageEvent:
     except msgspec.ValidationError as error:
         raise MalformedError(f"not a usage event: {error}") from None
     except msgspec.DecodeError as error:
-        raise MalformedError(_why_not_json(raw, error)) from None
+        raise MalformedError(f"not JSON, or a string holds a lone surrogate: {error}") from None
     except RecursionError:
         raise MalformedError("nested too deeply") from None
-    if "\x00" in text or (_suspicious_escape.search(text) and _has_unstorable_text(json.loads(text))):
-        raise MalformedError("a string holds NUL or a lone surrogate")
+    if _nul_escape.search(text):
+        raise MalformedError("a string holds NUL")
     _check_time(event.time, limits, now)
     _check_data(event.data)
     return event
@@ -168,62 +173,39 @@ def _check_time(time: datetime, limits: TimeLimits, now: datetime) -> None:
 def _check_data(data: UsageData) -> None:
     if data.api_key_id is None and data.account_id is None:
         raise MalformedError("data names neither api_key_id nor account_id")
-    if data.metadata is not None:
-        metadata = bytes(data.metadata)
-        if metadata != b"null" and not metadata.startswith(b"{"):
-            raise MalformedError("metadata is not an object")
-        if len(metadata) > MAX_METADATA_BYTES:
-            raise MalformedError(f"metadata is too large: at most {MAX_METADATA_BYTES} bytes are kept")
+    metadata = bytes(data.metadata)
+    if metadata != b"null" and not metadata.startswith(b"{"):
+        raise MalformedError("metadata is not an object")
+    if len(metadata) > MAX_METADATA_BYTES:
+        raise MalformedError(f"metadata is too large: at most {MAX_METADATA_BYTES} bytes are kept")
 
 
 def _split_array(body: bytes) -> list[bytes]:
     try:
         return [bytes(element) for element in _elements_decoder.decode(body)]
     except (msgspec.DecodeError, RecursionError):
-        pass
-    # One element may be text that the strict decoder refuses, such as a lone surrogate. The lenient one
-    # tells where each element ends, so that only the guilty one is refused later.
-    try:
-        return _split_array_leniently(body.decode())
-    except (ValueError, RecursionError):
-        raise MalformedError("not JSON: the array cannot be read") from None
+        # One element may be what the decoder refuses. Only strings and brackets tell where each one ends,
+        # so that the guilty one is refused later and its neighbours are not.
+        return _split_by_brackets(body.strip(_json_space))
 
 
-def _split_array_leniently(text: str) -> list[bytes]:
-    decoder = json.JSONDecoder()
-    position = _skip_space(text, text.index("[") + 1)
+def _split_by_brackets(array: bytes) -> list[bytes]:
     elements: list[bytes] = []
-    if text[position : position + 1] == "]":
-        return elements
-    while True:
-        _, end = decoder.raw_decode(text, position)
-        elements.append(text[position:end].encode())
-        position = _skip_space(text, end)
-        separator = text[position : position + 1]
-        if separator == "]" and not text[position + 1 :].strip(_json_space):
-            return elements
-        if separator != ",":
-            raise ValueError(position)
-        position = _skip_space(text, position + 1)
-
-
-def _skip_space(text: str, position: int) -> int:
-    while text[position : position + 1] in _json_space and position < len(text):
-        position += 1
-    return position
-
-
-def _why_not_json(raw: bytes, error: msgspec.DecodeError) -> str:
-    if _suspicious_escape.search(raw.decode()):
-        return f"not JSON, or a string holds a lone surrogate: {error}"
-    return f"not JSON: {error}"
-
-
-def _has_unstorable_text(value: Any) -> bool:  # noqa: ANN401 - any JSON value
-    if isinstance(value, str):
-        return any(char == "\x00" or "\ud800" <= char <= "\udfff" for char in value)
-    if isinstance(value, dict):
-        return any(_has_unstorable_text(part) for item in value.items() for part in item)
-    if isinstance(value, list):
-        return any(map(_has_unstorable_text, value))
-    return False
+    open_brackets = b""
+    start = 1
+    for match in _token.finditer(array):
+        token = match.group()
+        if token in b"[{":
+            open_brackets += token
+        elif token in b"]}":
+            if open_brackets[-1:] != (b"[" if token == b"]" else b"{"):
+                break
+            open_brackets = open_brackets[:-1]
+        if (token == b"," and len(open_brackets) == 1) or (token == b"]" and not open_brackets):
+            elements.append(array[start : match.start()].strip(_json_space))
+            start = match.end()
+        if not open_brackets or token == b'"':
+            break
+    if open_brackets or start != len(array) or (b"" in elements and elements != [b""]):
+        raise MalformedError("not JSON: the array cannot be read")
+    return [element for element in elements if element]

@@ -1,6 +1,6 @@
 """Money is an int of nano-dollars: 10^9 nanos are $1. There is one rounding, and it is here."""
 
-from decimal import Decimal, InvalidOperation
+import re
 
 from shared.domain.errors import InvalidAmountError
 
@@ -11,6 +11,8 @@ PPM = 10**6
 # Below this no sum that a books row can hold leaves the range of a BIGINT (9.2 * 10^18).
 MAX_AMOUNT_NANOS = 10**18
 MAX_BALANCE_NANOS = 4 * 10**18
+
+_DECIMAL = re.compile(r"(?P<sign>-?)(?P<whole>[0-9]{1,30})(?:\.(?P<fraction>[0-9]{1,60}))?")
 
 
 def divide_half_even(numerator: int, denominator: int) -> int:
@@ -53,13 +55,13 @@ def format_dollars(nanos: int) -> str:
 
 
 def _parse_scaled(text: str, scale: int, what: str) -> int:
-    try:
-        value = Decimal(text.strip().removeprefix("$"))
-    except InvalidOperation:
-        raise InvalidAmountError(f"{what} must be a decimal number, got {text!r}") from None
-    if not value.is_finite() or value.adjusted() > 30:
-        raise InvalidAmountError(f"{what} must be a decimal number, got {text!r}")
-    scaled = value * scale
-    if scaled != int(scaled):
-        raise InvalidAmountError(f"{what} has too many decimals: {text}")
-    return int(scaled)
+    """Return the decimal number in ``text`` times ``scale``, a power of ten, exactly."""
+    match = _DECIMAL.fullmatch(text.strip().removeprefix("$"))
+    if match is None:
+        raise InvalidAmountError(f"{what} must be a decimal number, got {text[:60]!r}")
+    sign, whole, fraction = match["sign"], match["whole"], (match["fraction"] or "").rstrip("0")
+    decimals = len(str(scale)) - 1
+    if len(fraction) > decimals:
+        raise InvalidAmountError(f"{what} has too many decimals, at most {decimals}: {text[:60]}")
+    scaled = int(whole) * scale + int(fraction.ljust(decimals, "0") or 0)
+    return -scaled if sign else scaled

@@ -156,7 +156,7 @@ def test_negative_amounts_are_refused_unless_allowed(text: str) -> None:
     assert parse_dollars(text, allow_negative=True) < 0
 
 
-@pytest.mark.parametrize("text", ["1000000000.000000001", "-1000000000.01", "1e10", "9" * 25])
+@pytest.mark.parametrize("text", ["1000000000.000000001", "-1000000000.01", "9" * 25])
 def test_an_amount_that_could_overflow_the_books_is_refused(text: str) -> None:
     with pytest.raises(InvalidAmountError, match="more than"):
         parse_dollars(text, allow_negative=True)
