@@ -12,6 +12,7 @@ import typer
 from cli.arguments import dollars, instant
 from cli.output import print_object
 from cli.session import with_database
+from shared.db.prices import BY_HAND
 from shared.domain.errors import InvalidAmountError
 from shared.domain.money import format_dollars, parse_dollars
 from shared.domain.price_book import PricedModel, named
@@ -42,7 +43,7 @@ def import_(
 
     Prices that were set by hand stay, unless a CSV says otherwise. A price that changed holds from now.
     """
-    source = prices.MANUAL if file else "genai-prices"
+    source = BY_HAND if file else "genai-prices"
     listed = list(_read_csv(file)) if file else list(catalog())
     result = with_database(partial(prices.import_models, source=source, found=listed))
     print_object(

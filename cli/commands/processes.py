@@ -1,9 +1,11 @@
-"""payg worker, api: the processes of the Procfile."""
+"""payg worker, api, up, demo: the processes of the Procfile, one by one or together."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cli.output import console, remarks
 from shared.domain.errors import RefusedError
 from shared.messaging.topology import Stage
 from shared.settings import load_settings
@@ -11,7 +13,7 @@ from shared.telemetry import configure_logging
 
 
 def register(app: typer.Typer) -> None:
-    for command in (worker, api):
+    for command in (worker, api, up, demo):
         app.command()(command)
 
 
@@ -33,3 +35,33 @@ def api() -> None:
     settings = load_settings()
     configure_logging(settings.log_level)
     run_api(settings)
+
+
+def up(
+    scale: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=COPIES", help="More copies of a process; may be repeated."),
+    ] = None,
+    procfile: Annotated[Path, typer.Option(exists=True, help="What to run.")] = Path("Procfile"),
+) -> None:
+    """Run all processes on one machine, with private servers for the URLs that are not set."""
+    from sandbox.up import run_up  # noqa: PLC0415
+
+    run_up(procfile, Path(".payg"), dict(_copies(item) for item in scale or []), remarks)
+
+
+def demo(
+    procfile: Annotated[Path, typer.Option(exists=True, help="What to run.")] = Path("Procfile"),
+) -> None:
+    """Replay an hour of real traffic through all stages, on embedded servers, and audit the books."""
+    from sandbox.demo import run_demo  # noqa: PLC0415
+
+    if not run_demo(procfile, console):
+        raise SystemExit(1)
+
+
+def _copies(item: str) -> tuple[str, int]:
+    name, _, copies = item.partition("=")
+    if not copies.isdigit():
+        raise typer.BadParameter("write it as debit=2", param_hint="--scale")
+    return name, int(copies)

@@ -81,18 +81,23 @@ class Postgres(ServerProcess):
         self._psql(statement, name=name, template=template or "template1")
         return self.url_of(name)
 
+    def has_database(self, name: str) -> bool:
+        """Return whether there is a database of that name."""
+        return self._psql("SELECT 1 FROM pg_database WHERE datname = :'name'", name=name) == "1"
+
     def drop_database(self, name: str) -> None:
         """Drop a database if it exists, ending the connections to it. Raises `ServerError`."""
         self._psql('DROP DATABASE IF EXISTS :"name" WITH (FORCE)', name=name)
 
-    def _psql(self, statement: str, **variables: str) -> None:
+    def _psql(self, statement: str, **variables: str) -> str:
         assignments = [f"--set={name}={value}" for name, value in variables.items()]
-        psql = [str(self.bin_dir / "psql"), "-X", "-q", "--set=ON_ERROR_STOP=1", *assignments, self.url]
+        psql = [str(self.bin_dir / "psql"), "-X", "-qtA", "--set=ON_ERROR_STOP=1", *assignments, self.url]
         done = subprocess.run(
             psql, input=statement, capture_output=True, text=True, check=False, timeout=300.0, env=_ENV
         )
         if done.returncode != 0:
             raise ServerError(f"PostgreSQL refused `{statement}` for {variables}: {done.stderr.strip()}")
+        return done.stdout.strip()
 
     def _prepare(self) -> Command:
         account = unprivileged(self.data)

@@ -14,6 +14,9 @@ from shared.db.tables import model_aliases, models, price_book, rates
 from shared.domain.price_book import ModelKey, PriceBook, PricedModel
 from shared.domain.pricing import Rate, Tier, TokenRates
 
+#: The source of prices that people set; imports leave them alone.
+BY_HAND = "manual"
+
 
 @dataclass(frozen=True, slots=True)
 class NewRate:
@@ -39,7 +42,11 @@ async def load_price_book(connection: AsyncConnection) -> PriceBook:
         by_model[row.provider, row.model].append(Rate(row.rate_id, row.effective_from, _tiers(row.tiers)))
     priced = {
         (row.provider, row.model): PricedModel(
-            row.provider, row.model, tuple(by_model[row.provider, row.model]), row.unsupported_because
+            row.provider,
+            row.model,
+            tuple(by_model[row.provider, row.model]),
+            row.unsupported_because,
+            by_hand=row.source == BY_HAND,
         )
         for row in await connection.execute(select(models))
     }

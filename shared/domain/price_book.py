@@ -22,6 +22,7 @@ class PricedModel:
     model: str
     rates: tuple[Rate, ...]
     unsupported_because: str | None = None
+    by_hand: bool = False
 
     def charge(self, tokens: TokenCounts, time: datetime) -> tuple[int, int]:
         """Return the id of the rate in force at ``time`` and the list price in nanos.
@@ -51,9 +52,10 @@ class PriceBook:
         self._models = models
         self._aliases = dict(aliases)
         self._learned: list[tuple[ModelKey, ModelKey]] = []
-        self._providers_of: dict[str, list[str]] = {}
-        for provider, model in models:
-            self._providers_of.setdefault(model, []).append(provider)
+        self._by_hand: dict[str, list[PricedModel]] = {}
+        for priced in models.values():
+            if priced.by_hand:
+                self._by_hand.setdefault(priced.model, []).append(priced)
 
     def find(self, provider: str | None, model: str) -> PricedModel | None:
         """Return a model by its own name, or by a name resolved before.
@@ -64,10 +66,10 @@ class PriceBook:
         own = self._models.get(name) or self._models.get((ANY_PROVIDER, model))
         return own or self._models.get(self._aliases.get(name, name))
 
-    def find_unresolved(self, provider: str | None, model: str) -> PricedModel | None:
-        """Return a model of that exact name when no provider is named and only one provider has it."""
-        providers = self._providers_of.get(model, [])
-        return self._models[providers[0], model] if provider is None and len(providers) == 1 else None
+    def find_by_hand(self, provider: str | None, model: str) -> PricedModel | None:
+        """Return a model that was priced by hand when no provider is named and only one has that model."""
+        found = self._by_hand.get(model, [])
+        return found[0] if provider is None and len(found) == 1 else None
 
     def get(self, key: ModelKey) -> PricedModel | None:
         return self._models.get(key)

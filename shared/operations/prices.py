@@ -13,8 +13,6 @@ from shared.domain.price_book import ANY_PROVIDER, ModelKey, PriceBook, PricedMo
 from shared.domain.pricing import BEGINNING_OF_TIME, Rate, Tier, TokenRates, rate_at
 from shared.gateways.genai_prices import CatalogModel, resolve
 
-MANUAL = "manual"
-
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
@@ -37,7 +35,7 @@ def look_up(book: PriceBook, provider: str | None, model: str) -> PricedModel | 
     if key and (priced := book.get(key)):
         book.learn(provider, model, key)
         return priced
-    return book.find_unresolved(provider, model)
+    return book.find_by_hand(provider, model)
 
 
 async def import_models(engine: AsyncEngine, source: str, found: Iterable[CatalogModel]) -> ImportResult:
@@ -48,7 +46,9 @@ async def import_models(engine: AsyncEngine, source: str, found: Iterable[Catalo
         sources = await sql.load_sources(connection)
         now = await database_time(connection)
         listed = list(found)
-        taken = [m for m in listed if source == MANUAL or sources.get((m.provider, m.model)) != MANUAL]
+        taken = [
+            m for m in listed if source == sql.BY_HAND or sources.get((m.provider, m.model)) != sql.BY_HAND
+        ]
         new = [
             rate
             for model in taken
@@ -78,7 +78,7 @@ async def set_price(
         start = effective_from or (BEGINNING_OF_TIME if first else await database_time(connection))
         if known and any(rate.effective_from == start for rate in known.rates):
             raise RefusedError(f"{key[1]} already has a rate from {start.isoformat()}; choose another --from")
-        await sql.save_models(connection, MANUAL, {key: None})
+        await sql.save_models(connection, sql.BY_HAND, {key: None})
         await sql.insert_rates(connection, [sql.NewRate(*key, start, (Tier(0, rates),))])
         priced = (await sql.load_price_book(connection)).get(key)
     if priced is None:
@@ -112,7 +112,7 @@ def _key_to_set(book: PriceBook, provider: str | None, model: str) -> ModelKey:
     resolved = resolve(None, model)
     if resolved and resolved[1] == model:
         return resolved
-    only = book.find_unresolved(None, model)
+    only = book.find_by_hand(None, model)
     return (only.provider, only.model) if only else (ANY_PROVIDER, model)
 
 
