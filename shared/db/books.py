@@ -207,8 +207,7 @@ async def _copy(
 
 def _newest_cycle(before: AccountState, after: AccountState) -> datetime | None:
     """Return the start of the newest cycle: it stays known when it has been over for long."""
-    cycles = after.cycles or before.cycles
-    return cycles[-1].start if cycles else None
+    return max((cycle.start for cycle in (*before.cycles, *after.cycles)), default=None)
 
 
 def _cycle(row: RowMapping) -> CycleState:

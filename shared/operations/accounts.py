@@ -131,6 +131,8 @@ async def set_account(
             after: AccountState = before
             transfers: tuple[Transfer, ...] = ()
             if cancel_plan:
+                # The cycle that runs now may not be open yet: the plan lasts to its end.
+                after, transfers = roll_over(before, now, grace)
                 values |= {"plan_id": None}
             elif plan is not None:
                 terms = await _plan(connection, plan)

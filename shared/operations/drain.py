@@ -14,9 +14,11 @@ from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db.processes import list_processes
+from shared.messaging.failure import is_transient
 from shared.messaging.topology import DELAYED, Stage, stage_queues
 from shared.messaging.transport import QueueState, Transport
 
@@ -76,8 +78,13 @@ async def drain(engine: AsyncEngine, transport: Transport, debit_queues: int, ti
     queues = watched_queues(debit_queues)
     earlier: tuple[float, Look] | None = None
     while True:
-        look = await _look(engine, transport, queues)
-        waiting = look.waiting
+        try:
+            look = await _look(engine, transport, queues)
+            waiting = look.waiting
+        except DBAPIError as error:
+            if not is_transient(error):
+                raise
+            waiting = "the database, which cannot be reached"
         if waiting:
             earlier = None
         elif earlier is None:
