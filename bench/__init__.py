@@ -1,0 +1,1 @@
+"""Measured claims. Each runs the real processes on real servers with fsync on."""

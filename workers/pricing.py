@@ -49,6 +49,14 @@ class Pricing:
 
     async def handle(self, batch: list[msgspec.Raw]) -> Sequence[StageMessage]:
         """Price a batch; return the messages to the debit queues."""
+        try:
+            return await self._handle(batch)
+        except Exception:
+            # What the book learned was not stored: read again, it learns it again.
+            self._book = None
+            raise
+
+    async def _handle(self, batch: list[msgspec.Raw]) -> Sequence[StageMessage]:
         events = [(bytes(raw), reread_event(bytes(raw))) for raw in batch]
         priced: dict[str, list[PricedEvent]] = defaultdict(list)
         rejections = []

@@ -1,11 +1,11 @@
-"""payg worker, api, up, demo: the processes of the Procfile, one by one or together."""
+"""payg worker, api, up, demo, bench: the processes of the Procfile, one by one or together."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.output import console, remarks
+from cli.output import console, print_list, remarks
 from shared.domain.errors import RefusedError
 from shared.messaging.topology import Stage
 from shared.settings import load_settings
@@ -13,7 +13,7 @@ from shared.telemetry import configure_logging
 
 
 def register(app: typer.Typer) -> None:
-    for command in (worker, api, up, demo):
+    for command in (worker, api, up, demo, bench):
         app.command()(command)
 
 
@@ -65,3 +65,11 @@ def _copies(item: str) -> tuple[str, int]:
     if not copies.isdigit():
         raise typer.BadParameter("write it as debit=2", param_hint="--scale")
     return name, int(copies)
+
+
+def bench() -> None:
+    """Measure records per second, end to end, on servers of its own."""
+    from bench.throughput import as_rows, run_bench  # noqa: PLC0415
+
+    rows = as_rows(run_bench(remarks))
+    print_list(rows, ("name", "records", "seconds", "records_per_s", "audit_ok"), "nothing measured")

@@ -43,11 +43,12 @@ async def stream_transfers(connection: AsyncConnection) -> AsyncIterator[tuple[A
 
 
 async def stream_usage(connection: AsyncConnection) -> AsyncIterator[StoredUsage]:
-    """Yield all usage records in order of account and transfer."""
-    records = usage_records.c
-    same = (usage_ids.c.account_id == records.account_id) & (usage_ids.c.event_id == records.event_id)
+    """Yield all usage records in order of account and transfer, each with what its id says of it."""
+    records, ids = usage_records.c, usage_ids.c
+    same = (ids.account_id == records.account_id) & (ids.event_id == records.event_id)
+    same &= ids.transfer_seq == records.transfer_seq
     query = (
-        select(usage_records, usage_ids.c.fingerprint)
+        select(usage_records, ids.fingerprint)
         .select_from(usage_records.outerjoin(usage_ids, same))
         .order_by(records.account_id, records.transfer_seq, records.event_id)
     )
@@ -85,6 +86,6 @@ async def load_cycles(connection: AsyncConnection) -> dict[AccountId, list[Store
     return found
 
 
-def _stored_usage(row: "Row[*tuple[Any, ...]]") -> StoredUsage:
+def _stored_usage(row: Row[*tuple[Any, ...]]) -> StoredUsage:
     digest, fingerprint = row[_ROW_FIELDS:]
     return StoredUsage(UsageRow(*row[:_ROW_FIELDS]), digest, fingerprint)

@@ -1,6 +1,7 @@
 """SQL that reads the books for people: usage and transfers of an account, and what one event did."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 from sqlalchemy import RowMapping, Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -53,7 +54,7 @@ async def is_voided(connection: AsyncConnection, account_id: str, event_id: str)
     return (await connection.execute(query)).first() is not None
 
 
-def _usage_of_event(event_id: str) -> "Select[tuple[object, ...]]":
+def _usage_of_event(event_id: str) -> Select[*tuple[Any, ...]]:
     # Ids are indexed by account, so each account is asked: quick where accounts are few against records.
     return (
         select(usage_records)

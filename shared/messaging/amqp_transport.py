@@ -8,7 +8,7 @@ from typing import Self
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity, DeliveryError
+from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, DeliveryError
 
 from shared.messaging.topology import (
     ALERTS_EXCHANGE,
@@ -56,12 +56,16 @@ class AmqpTransport:
     @asynccontextmanager
     async def consume_usage(self, prefetch: int) -> AsyncIterator["AmqpUsageConsumer"]:
         with _as_transport_error():
-            async with self._connection.channel(publisher_confirms=False) as channel:
-                await channel.set_qos(prefetch_count=prefetch)
-                consumer = AmqpUsageConsumer(channel)
-                queue = await channel.get_queue(INTAKE_QUEUE, ensure=False)
-                await queue.consume(consumer.take)
-                yield consumer
+            channel = await self._connection.channel(publisher_confirms=False)
+            await channel.set_qos(prefetch_count=prefetch)
+            consumer = AmqpUsageConsumer(channel)
+            queue = await channel.get_queue(INTAKE_QUEUE, ensure=False)
+            await queue.consume(consumer.take)
+        try:
+            yield consumer
+        finally:
+            with _as_transport_error():
+                await channel.close()
 
     async def queue_states(self, queues: list[str]) -> list[QueueState]:
         states = []
@@ -170,5 +174,10 @@ def _as_transport_error() -> Iterator[None]:
         yield
     except DeliveryError as error:
         raise TransportError(f"RabbitMQ did not take the message: {error!r}") from error
-    except (AMQPError, ChannelInvalidStateError, ConnectionError, TimeoutError) as error:
+    except (AMQPError, RuntimeError, ConnectionError, TimeoutError) as error:
         raise TransportError(f"RabbitMQ cannot be reached: {error!r}") from error
+    except Exception as error:
+        # A connection that closes at this very moment is a bare Exception to aiormq; later a RuntimeError.
+        if type(error) is not Exception:
+            raise
+        raise TransportError("the connection to RabbitMQ was lost") from error

@@ -1,14 +1,10 @@
 """The dramatiq broker between the stages, on RabbitMQ or on Redis, chosen by the scheme of the URL."""
 
-from typing import TYPE_CHECKING
-
 import dramatiq
+from dramatiq.broker import MessageProxy
 from dramatiq.middleware import AsyncIO, CurrentMessage, Middleware
 
 from shared.messaging.envelope import BatchEncoder
-
-if TYPE_CHECKING:
-    from dramatiq.broker import MessageProxy
 
 
 class ComesBack(Exception):  # noqa: N818 - no error: the message goes back to its queue
@@ -25,7 +21,7 @@ class RejectFailed(Middleware):
     def after_process_message(
         self,
         broker: dramatiq.Broker,  # noqa: ARG002
-        message: "MessageProxy",
+        message: MessageProxy,
         *,
         result: object = None,  # noqa: ARG002
         exception: BaseException | None = None,
