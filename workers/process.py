@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from itertools import count
 
 import dramatiq
 import msgspec
@@ -33,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 THREADS = 2
 REPORT_EVERY_S = 0.25
+_REPORTS_BETWEEN_LOOKS = 20
 PROCESS_ID = f"{socket.gethostname()}-{os.getpid()}"
 
 #: The stages that run today; the others have their place in the topology.
@@ -49,31 +51,47 @@ def run_stage(stage: Stage, settings: Settings) -> None:
     log.info("worker stopped", stage=str(stage), process=PROCESS_ID)
 
 
-async def report_until_cancelled(
-    engine: AsyncEngine, stage: Stage, queues: list[str], counts: Callable[[], tuple[int, int]]
-) -> None:
-    """Write several times a second what this process holds; ``counts`` gives (in flight, received)."""
-    try:
-        while True:
-            in_flight, received = counts()
-            # A database that is away for a while is no reason to stop: reports then are merely old.
+class Reports:
+    """Tells the database several times a second what this process holds."""
+
+    def __init__(
+        self, engine: AsyncEngine, stage: Stage, queues: list[str], counts: Callable[[], tuple[int, int]]
+    ) -> None:
+        self._engine = engine
+        self._stage = str(stage)
+        self._queues = queues
+        self._counts = counts
+
+    async def write_until_cancelled(self, on_peers: Callable[[int], object] = lambda _peers: None) -> None:
+        """Report for ever, and tell ``on_peers`` now and then how many processes share the stage."""
+        try:
+            for number in count():
+                # A database that is away for a while is no reason to stop: reports then are merely old.
+                with suppress(Exception):
+                    await self._write()
+                    if number % _REPORTS_BETWEEN_LOOKS == _REPORTS_BETWEEN_LOOKS - 1:
+                        on_peers(await self._peers())
+                await asyncio.sleep(REPORT_EVERY_S)
+        finally:
             with suppress(Exception):
-                async with engine.begin() as connection:
-                    await processes.report(
-                        connection,
-                        {
-                            "process_id": PROCESS_ID,
-                            "stage": str(stage),
-                            "queues": queues,
-                            "in_flight": in_flight,
-                            "received": received,
-                        },
-                    )
-            await asyncio.sleep(REPORT_EVERY_S)
-    finally:
-        with suppress(Exception):
-            async with engine.begin() as connection:
-                await processes.sign_off(connection, PROCESS_ID)
+                async with self._engine.begin() as connection:
+                    await processes.sign_off(connection, PROCESS_ID)
+
+    async def _write(self) -> None:
+        in_flight, received = self._counts()
+        values = {
+            "process_id": PROCESS_ID,
+            "stage": self._stage,
+            "queues": self._queues,
+            "in_flight": in_flight,
+            "received": received,
+        }
+        async with self._engine.begin() as connection:
+            await processes.report(connection, values)
+
+    async def _peers(self) -> int:
+        async with self._engine.connect() as connection:
+            return max(1, await processes.count_fresh(connection, self._stage))
 
 
 async def _run_intake(settings: Settings) -> None:
@@ -82,7 +100,9 @@ async def _run_intake(settings: Settings) -> None:
     intake = Intake(broker, engine, settings)
     queues = stage_queues(Stage.INTAKE, settings.debit_queues)
     consume = asyncio.create_task(intake.run(partial(open_transport, settings.broker_url)))
-    reports = asyncio.create_task(report_until_cancelled(engine, Stage.INTAKE, queues, intake.counts))
+    reports = asyncio.create_task(
+        Reports(engine, Stage.INTAKE, queues, intake.counts).write_until_cancelled()
+    )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, consume.cancel)
@@ -127,10 +147,9 @@ class _Resources(Middleware):
         self._queues = queues
 
     def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:  # noqa: ARG002
-        counts = partial(_counts, broker)
-        reports = report_until_cancelled(self._engine, self._stage, self._queues, counts)
-        loop = _event_loop()
-        self._reports = asyncio.run_coroutine_threadsafe(reports, loop)
+        reports = Reports(self._engine, self._stage, self._queues, partial(_counts, broker))
+        share = partial(_share_queues, broker, len(self._queues))
+        self._reports = asyncio.run_coroutine_threadsafe(reports.write_until_cancelled(share), _event_loop())
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:  # noqa: ARG002
         self._reports.cancel()
@@ -139,6 +158,14 @@ class _Resources(Middleware):
 
 def _counts(broker: dramatiq.Broker) -> tuple[int, int]:
     return broker.in_flight, broker.received  # type: ignore[attr-defined]
+
+
+def _share_queues(broker: dramatiq.Broker, queues: int, processes_of_stage: int) -> None:
+    """Let other processes of the stage have their share, where a queue has one consumer at a time."""
+    if queues > 1:
+        given = broker.hand_over(-(-queues // processes_of_stage))  # type: ignore[attr-defined]
+        if given:
+            log.info("handing queues over", queues=given, processes=processes_of_stage)
 
 
 def _event_loop() -> asyncio.AbstractEventLoop:

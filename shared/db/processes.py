@@ -42,3 +42,10 @@ async def list_processes(connection: AsyncConnection) -> Sequence[RowMapping]:
     fresh = (age_s < literal(FRESH_S)).label("fresh")
     query = select(processes, age_s, fresh).order_by(processes.c.stage, processes.c.started_at)
     return (await connection.execute(query)).mappings().all()
+
+
+async def count_fresh(connection: AsyncConnection, stage: str) -> int:
+    """Return how many processes of a stage reported just now."""
+    fresh = processes.c.seen_at > func.clock_timestamp() - text(f"interval '{FRESH_S} seconds'")
+    query = select(func.count()).where((processes.c.stage == stage) & fresh)
+    return int((await connection.execute(query)).scalar_one())

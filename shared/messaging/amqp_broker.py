@@ -9,6 +9,7 @@ from typing import Any
 
 from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.common import dq_name, q_name
+from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import Middleware
 
 from shared.messaging.stage_broker import ComesBack
@@ -20,7 +21,7 @@ class QuorumBroker(RabbitmqBroker):
 
     def __init__(self, url: str, middleware: list[Middleware]) -> None:
         super().__init__(url=url, middleware=middleware, confirm_delivery=True)
-        self.consumers: set[QuorumConsumer] = set()
+        self.consumers: list[QuorumConsumer] = []
         self.received = 0
 
     @property
@@ -31,6 +32,18 @@ class QuorumBroker(RabbitmqBroker):
     @property
     def consumer_class(self) -> "type[QuorumConsumer]":
         return QuorumConsumer
+
+    def hand_over(self, fair_share: int) -> list[str]:
+        """Give up queues beyond this process's fair share; return their names.
+
+        With a single active consumer a queue stays with the process that came first, so one that starts later
+        would stand idle. A consumer that lets go queues up again behind the others.
+        """
+        active = [consumer for consumer in self.consumers if consumer.received]
+        surplus = active[fair_share:]
+        for consumer in surplus:
+            consumer.lets_go = True
+        return [consumer.queue_name for consumer in surplus]
 
     def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
         return queue_arguments(q_name(queue_name))
@@ -46,6 +59,10 @@ class QuorumBroker(RabbitmqBroker):
         )
 
 
+class HandOver(Exception):  # noqa: N818 - no error: the connection is closed on purpose
+    """A consumer lets another process have its queue; what it holds unfinished is delivered again there."""
+
+
 class QuorumConsumer(_RabbitmqConsumer):
     """A consumer that settles only what it delivered itself.
 
@@ -55,12 +72,17 @@ class QuorumConsumer(_RabbitmqConsumer):
 
     def __init__(self, broker: QuorumBroker, queue_name: str, prefetch: int, timeout: int) -> None:
         super().__init__(broker, queue_name, prefetch, timeout)
-        broker.consumers.add(self)
+        self.received = 0
+        self.lets_go = False
+        broker.consumers.append(self)
 
     def __next__(self) -> Any:  # noqa: ANN401 - dramatiq's message, or None
+        if self.lets_go:
+            raise ConnectionClosed(HandOver(f"{self.queue_name} goes to another worker"))
         message = super().__next__()
         if message is not None:
             message.consumer = self
+            self.received += 1
             self.broker.received += 1
         return message
 
@@ -79,5 +101,6 @@ class QuorumConsumer(_RabbitmqConsumer):
             super().nack(message)
 
     def close(self) -> None:
-        self.broker.consumers.discard(self)
+        if self in self.broker.consumers:
+            self.broker.consumers.remove(self)
         super().close()
