@@ -22,10 +22,14 @@ def plan() -> None:
 def create(
     name: Annotated[str, typer.Argument(help="A name for people.")],
     quota: Annotated[int, typer.Option(metavar="USD", parser=dollars, help="Quota of a cycle.")],
-    price: Annotated[int, typer.Option(metavar="USD", parser=dollars, help="Price of a cycle.")] = 0,
+    # No defaults but None: typer hands others to the parser, which expects text.
+    price: Annotated[
+        int | None, typer.Option(metavar="USD", parser=dollars, help="Price of a cycle; default: 0.")
+    ] = None,
     discount: Annotated[
-        int, typer.Option(metavar="PERCENT", parser=percent, help="Discount on what the quota pays.")
-    ] = 0,
+        int | None,
+        typer.Option(metavar="PERCENT", parser=percent, help="Discount on what the quota pays; default: 0."),
+    ] = None,
     time_zone: Annotated[str, typer.Option(help="IANA time zone of the cycles.")] = "UTC",
 ) -> None:
     """Create a plan."""
@@ -34,9 +38,9 @@ def create(
             accounts.create_plan,
             name=name,
             quota_nanos=quota,
-            price_nanos=price,
-            discount_ppm=discount,
+            price_nanos=price or 0,
+            discount_ppm=discount or 0,
             zone=time_zone,
         )
     )
-    print_object({"plan_id": plan_id, "name": name, "quota_nanos": quota, "price_nanos": price})
+    print_object({"plan_id": plan_id, "name": name, "quota_nanos": quota, "price_nanos": price or 0})

@@ -1,0 +1,29 @@
+"""The two brokers that the contract holds for, each as a test needs it."""
+
+from dataclasses import dataclass
+
+from sandbox.servers import ServerProcess
+from shared.messaging.transport import Transport, open_transport
+
+#: After so long a Redis consumer takes over what another one has left lying.
+TAKEOVER_S = 0.3
+
+
+@dataclass(frozen=True)
+class BrokerOfTest:
+    """Where one adapter finds its broker; the server only where the test may restart it."""
+
+    url: str
+    server: ServerProcess | None = None
+
+    @property
+    def is_amqp(self) -> bool:
+        return self.url.startswith("amqp")
+
+    def transport(self) -> Transport:
+        """Return a transport that takes over soon from a consumer that is gone."""
+        if self.is_amqp:
+            return open_transport(self.url)
+        from shared.messaging.redis_transport import RedisTransport  # noqa: PLC0415 - as open_transport does
+
+        return RedisTransport(self.url, takeover_s=TAKEOVER_S)
