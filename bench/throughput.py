@@ -1,7 +1,8 @@
 """End to end: how many records a second go from a prefilled intake queue into the books.
 
 Own PostgreSQL (fsync and synchronous_commit on) and RabbitMQ (quorum queues, confirms), one process a stage.
-Per case: publish with the workers stopped, start them, and time from the first debit until the last one.
+Per case: publish with the workers stopped, start them, and time from the first debit until the last record is
+debited and evaluated.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from sandbox.supervisor import Supervisor
 from sandbox.trace import read_trace, replay
 from shared.clock import utc_now
 from shared.db.engine import create_engine
+from shared.db.evaluations import count_due
 from shared.db.schema import migrate
 from shared.gateways.genai_prices import catalog
 from shared.messaging.topology import USAGE_EXCHANGE, USAGE_ROUTING_KEY, Stage
@@ -91,11 +93,13 @@ async def _run(case: Case, settings: Settings, logs: Path) -> Result:
     payers = [account.payers[0] for account in seeded]
     await _prefill(settings.broker_url, _events(case, payers), case.events_per_message)
     env = {"PAYG_DATABASE_URL": settings.database_url, "PAYG_BROKER_URL": settings.broker_url}
-    commands = {str(stage): f"payg worker {stage}" for stage in (Stage.INTAKE, Stage.PRICING, Stage.DEBIT)}
+    stages = (Stage.INTAKE, Stage.PRICING, Stage.DEBIT, Stage.THRESHOLDS, Stage.NOTIFICATIONS)
+    commands = {str(stage): f"payg worker {stage}" for stage in stages}
     with Supervisor(commands, env, logs=logs):
         await _until(engine, 1)
         started, first = monotonic(), await _debited(engine)
         await _until(engine, case.records)
+        await _until_evaluated(engine)
         seconds = monotonic() - started
     report = await audit(engine)
     await engine.dispose()
@@ -143,6 +147,17 @@ async def _until(engine: AsyncEngine, records: int) -> None:
     while await _debited(engine) < records:
         if monotonic() > deadline:
             raise TimeoutError(f"not debited within {_TIMEOUT_S:.0f} s")
+        await asyncio.sleep(0.05)
+
+
+async def _until_evaluated(engine: AsyncEngine) -> None:
+    deadline = monotonic() + _TIMEOUT_S
+    while True:
+        async with engine.connect() as connection:
+            if not await count_due(connection):
+                return
+        if monotonic() > deadline:
+            raise TimeoutError(f"not evaluated within {_TIMEOUT_S:.0f} s")
         await asyncio.sleep(0.05)
 
 

@@ -1,12 +1,25 @@
 """The command line: ``payg``. Exit status 1 where something is refused or not found, 2 for wrong usage."""
 
+import logging
 import sys
 from typing import Annotated
 
 import sqlalchemy.exc
 import typer
 
-from cli.commands import accounts, books, keys, letters, plans, prices, processes, quarantine, system
+from cli.commands import (
+    accounts,
+    alerts,
+    books,
+    keys,
+    letters,
+    plans,
+    prices,
+    processes,
+    quarantine,
+    system,
+    topups,
+)
 from cli.output import mode, remarks
 from shared.domain.errors import InvalidAmountError, PaygError
 from shared.settings import SettingsError
@@ -26,6 +39,9 @@ for group in (
     letters.app,
     books.usage,
     books.transfers,
+    topups.topup,
+    topups.listing,
+    alerts.app,
 ):
     app.add_typer(group)
 for module in (system, processes):
@@ -41,6 +57,8 @@ def options(
 
 def main() -> None:
     """Run the command line."""
+    # What libraries log is for processes, which set up their own; a command says what is wrong itself.
+    logging.getLogger().addHandler(logging.NullHandler())
     arguments = sys.argv[1:]
     mode.json = "--json" in arguments
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from pydantic import SecretStr
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -25,6 +26,7 @@ from shared.db.engine import create_engine
 from shared.db.schema import migrate
 from shared.domain.money import NANOS_PER_DOLLAR
 from shared.gateways.genai_prices import catalog
+from shared.gateways.stripe_payments import configured_payments
 from shared.messaging.publisher import Publisher
 from shared.messaging.transport import open_transport
 from shared.operations.audit import AuditReport, audit
@@ -48,6 +50,8 @@ _BY_ACCOUNT = text("""
            sum(balance_nanos) AS balance_nanos, sum(uncollected_nanos) AS uncollected_nanos
     FROM usage_records GROUP BY account_id
 """)
+_TOPUPS = text("SELECT state, count(*), sum(amount_nanos)::bigint FROM topups GROUP BY state ORDER BY state")
+_ALERTS = text("SELECT type, count(*) FROM alerts GROUP BY type ORDER BY count(*) DESC, type")
 
 
 @dataclass
@@ -78,9 +82,14 @@ def run_demo(procfile: Path, console: Console) -> bool:
     """Run the demo; return whether the books add up."""
     console.rule("payg demo")
     with tempfile.TemporaryDirectory(prefix="payg-demo-", ignore_cleanup_errors=True) as directory:
-        console.print("starting PostgreSQL and Redis from their wheels …")
+        console.print("starting PostgreSQL and Redis from their wheels, and a fake Stripe …")
         with embedded(Path(directory)) as urls:
-            settings = Settings(database_url=urls["PAYG_DATABASE_URL"], broker_url=urls["PAYG_BROKER_URL"])
+            settings = Settings(
+                database_url=urls["PAYG_DATABASE_URL"],
+                broker_url=urls["PAYG_BROKER_URL"],
+                stripe_api_key=SecretStr(urls["PAYG_STRIPE_API_KEY"]),
+                stripe_api_base=urls["PAYG_STRIPE_API_BASE"],
+            )
             stages = {k: v for k, v in read_procfile(procfile).items() if k != "api"}
             asyncio.run(_prepare(settings, console))
             with Supervisor(stages, urls, logs=Path(directory) / "logs"):
@@ -97,7 +106,7 @@ async def _prepare(settings: Settings, console: Console) -> None:
 
 async def _replay(settings: Settings, console: Console) -> bool:
     engine = create_engine(settings.database_url)
-    seeded = await seed_accounts(engine, settings, ACCOUNTS, SEED)
+    seeded = await seed_accounts(engine, settings, ACCOUNTS, SEED, configured_payments(settings))
     payers = [payer for account in seeded for payer in account.payers]
     requests = read_trace()
     console.print(f"{len(seeded)} accounts, {len(payers)} keys; replaying {len(requests):,} real requests")
@@ -161,6 +170,12 @@ async def _summarise(
     for name, (records, *nanos) in totals.items():
         table.add_row(name, f"{records:,}", *(_dollars(part) for part in nanos))
     console.print(table)
+    async with engine.connect() as connection:
+        topups = (await connection.execute(_TOPUPS)).all()
+        alerts = (await connection.execute(_ALERTS)).all()
+    for state, count, nanos in topups:
+        console.print(f"top-ups {state}: {count:,}, {_dollars(nanos)} charged at the fake Stripe")
+    console.print("alerts: " + ", ".join(f"{count:,} {name}" for name, count in alerts))
     verdict = "[green]the books add up" if report.ok else f"[red]FAULT: {report.fault}"
     console.print(
         f"audit: {report.accounts:,} accounts, {report.transfers:,} transfers, "

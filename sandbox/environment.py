@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sandbox.servers import Postgres, RabbitMQ, Redis
+from sandbox.stripe import FakeStripe
 from shared.settings import ENV_FILE
 
 _DATABASE = "payg"
@@ -14,14 +15,20 @@ VARIABLES = ("PAYG_DATABASE_URL", "PAYG_BROKER_URL", "PAYG_REDIS_URL")
 
 @contextmanager
 def embedded(directory: Path) -> Iterator[dict[str, str]]:
-    """Start PostgreSQL and Redis from their wheels, Redis being the broker too; yield the settings."""
+    """Start PostgreSQL and Redis from their wheels, Redis being the broker too, and the fake Stripe.
+
+    Yields the settings.
+    """
     with ExitStack() as running:
         postgres = running.enter_context(Postgres(directory / "postgres"))
         redis = running.enter_context(Redis(directory / "redis"))
+        stripe = running.enter_context(FakeStripe(directory / "stripe"))
         yield {
             "PAYG_DATABASE_URL": postgres.create_database(_DATABASE),
             "PAYG_BROKER_URL": redis.url,
             "PAYG_REDIS_URL": redis.url,
+            "PAYG_STRIPE_API_KEY": "sk_test_sandbox",
+            "PAYG_STRIPE_API_BASE": stripe.url,
         }
 
 

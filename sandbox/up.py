@@ -12,6 +12,7 @@ from sandbox.environment import VARIABLES, one_machine
 from sandbox.supervisor import Supervisor, read_procfile
 from shared.db.engine import create_engine
 from shared.db.schema import migrate
+from shared.messaging.transport import open_transport
 
 
 def run_up(procfile: Path, directory: Path, scale: Mapping[str, int], console: Console) -> None:
@@ -21,7 +22,7 @@ def run_up(procfile: Path, directory: Path, scale: Mapping[str, int], console: C
         signal.signal(number, lambda *_: stop.set())
     console.print("starting servers …")
     with one_machine(directory) as urls:
-        asyncio.run(_migrate(urls["PAYG_DATABASE_URL"]))
+        asyncio.run(_prepare(urls))
         for name in VARIABLES:
             console.print(f"{name}={urls[name]}", highlight=False, soft_wrap=True)
         with Supervisor(read_procfile(procfile), urls, scale=scale):
@@ -34,7 +35,10 @@ def run_up(procfile: Path, directory: Path, scale: Mapping[str, int], console: C
             console.print("stopping …")
 
 
-async def _migrate(database_url: str) -> None:
-    engine = create_engine(database_url)
+async def _prepare(urls: Mapping[str, str]) -> None:
+    engine = create_engine(urls["PAYG_DATABASE_URL"])
     await migrate(engine)
     await engine.dispose()
+    # An exchange drops what it cannot route: the entrance is there before the first record can come.
+    async with open_transport(urls["PAYG_BROKER_URL"]):
+        pass

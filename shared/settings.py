@@ -7,9 +7,9 @@ there how to reach the servers that it started.
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.domain.errors import PaygError
@@ -63,10 +63,23 @@ class Settings(BaseSettings):
         datetime(2020, 1, 1, tzinfo=UTC), description="before this no record is believed"
     )
     late_record_grace_s: int = Field(3600, ge=0, description="how long a cycle takes records after its end")
+    stripe_api_key: SecretStr | None = Field(None, description="without it everything but payments works")
+    stripe_api_base: str | None = Field(None, description="address of a fake Stripe; takes only test keys")
+    topup_cooldown_s: int = Field(
+        60, ge=0, description="wait after an automatic top-up that left the balance below the threshold"
+    )
+    topup_retry_s: int = Field(3600, ge=1, description="wait before a softly declined card is tried again")
     shutdown_s: int = Field(25, ge=1, description="how long a process may take to stop")
     api_host: str = Field("127.0.0.1", description="address the HTTP tier listens on")
     api_port: int = Field(8080, ge=0, le=65535, description="port the HTTP tier listens on")
     log_level: str = Field("info", description="debug, info, warning or error")
+
+    @model_validator(mode="after")
+    def _a_live_key_never_talks_to_a_fake(self) -> Self:
+        key = self.stripe_api_key.get_secret_value() if self.stripe_api_key else ""
+        if self.stripe_api_base and not key.startswith("sk_test_"):
+            raise ValueError("PAYG_STRIPE_API_BASE is for a fake Stripe and needs a test key, sk_test_…")
+        return self
 
     @property
     def time_limits(self) -> TimeLimits:
@@ -84,6 +97,6 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = "PAYG_" + "_".join(str(part) for part in first["loc"]).upper()
         why = "is not set" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"{name} {why}") from None
+        name = "PAYG_" + "_".join(str(part) for part in first["loc"]).upper() if first["loc"] else ""
+        raise SettingsError(f"{name} {why}".strip()) from None

@@ -17,7 +17,8 @@ from shared.domain.debit import Debit, PricedUsage, debit
 from shared.domain.events import reread_event
 from shared.domain.ids import AccountId, EventId
 from shared.domain.quarantine import Reason, Rejection
-from shared.messaging.envelope import PricedEvent, StageMessage
+from shared.messaging.envelope import PricedEvent, StageMessage, messages_to
+from shared.messaging.topology import Stage
 
 log = structlog.get_logger(__name__)
 
@@ -35,23 +36,25 @@ class Debiting:
     async def handle(self, batch: list[PricedEvent]) -> Sequence[StageMessage]:
         """Debit a batch. When this returns, every record is in the books, or parked as a conflict."""
         remaining = by_account(batch)
+        accounts, alerts = list(remaining), []
         while remaining:
-            won = await self._debit(remaining)
+            won, raised = await self._debit(remaining)
+            alerts += raised
             lost = {account_id: usage for account_id, usage in remaining.items() if account_id not in won}
             if lost:
                 log.debug("lost races", accounts=len(lost), of=len(remaining))
             remaining = lost
-        return []
+        return messages_to(Stage.THRESHOLDS, accounts) + messages_to(Stage.NOTIFICATIONS, alerts)
 
-    async def _debit(self, batch: Batch) -> set[AccountId]:
-        """Try to debit all accounts of a batch in one transaction; return those that are done."""
+    async def _debit(self, batch: Batch) -> tuple[set[AccountId], list[int]]:
+        """Try to debit all accounts in one transaction; return those that are done, and alerts raised."""
         async with self._engine.begin() as connection:
             decisions = await self._decide(connection, batch)
             changes = [(d.before, d.after) for d in decisions if d.transfers]
             won = await books.move_versions(connection, changes)
             done = [d for d in decisions if d.before.account_id in won or not d.transfers]
-            await _commit(connection, done)
-        return {decision.before.account_id for decision in done}
+            alerts = await _commit(connection, done)
+        return {decision.before.account_id for decision in done}, alerts
 
     async def _decide(self, connection: AsyncConnection, batch: Batch) -> list[Debit]:
         # The accounts first: an id that is inserted after they were read moves a version, and we lose.
@@ -76,14 +79,14 @@ def by_account(batch: Sequence[PricedEvent]) -> Batch:
     return dict(accounts)
 
 
-async def _commit(connection: AsyncConnection, decisions: Sequence[Debit]) -> None:
+async def _commit(connection: AsyncConnection, decisions: Sequence[Debit]) -> list[int]:
     transfers = [(d.after.account_id, transfer) for d in decisions for transfer in d.transfers]
     records = [record for d in decisions for record in d.records]
     if transfers:
         await books.insert_transfers(connection, transfers)
     if records:
         await books.insert_usage(connection, records)
-    await add_rejections(connection, [_conflict(usage) for d in decisions for usage in d.conflicts])
+    return await add_rejections(connection, [_conflict(usage) for d in decisions for usage in d.conflicts])
 
 
 def _conflict(usage: PricedUsage) -> Rejection:

@@ -5,10 +5,11 @@ makes up the next one, so batches grow with the load and no record waits for a t
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import dramatiq
 import msgspec
@@ -20,15 +21,13 @@ from shared.db.quarantine import add_rejections
 from shared.domain.errors import MalformedError
 from shared.domain.events import TimeLimits, decode_event, split_body
 from shared.domain.quarantine import Reason, Rejection
-from shared.messaging.envelope import StageMessage
+from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.failure import MAX_WAIT_S, is_transient
 from shared.messaging.topology import Stage
 from shared.messaging.transport import Delivery, Transport, UsageConsumer
 from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-PRICING_QUEUE = str(Stage.PRICING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,10 @@ class Intake:
         """Return how many messages this process holds, and how many it received on this connection."""
         return (self._consumer.in_flight, self._consumer.received) if self._consumer else (0, 0)
 
+    def close(self) -> None:
+        """Wait for a publish that is under way; the broker may be closed after that."""
+        self._publisher.shutdown(wait=True, cancel_futures=True)
+
     async def run(self, open_transport: Callable[[], Transport]) -> None:
         """Consume until cancelled; a lost connection is opened again, and what was not done comes again."""
         failures = 0
@@ -86,8 +89,7 @@ class Intake:
                     failures = 0
                     while True:
                         deliveries = await consumer.receive()
-                        await self.handle(deliveries)
-                        await consumer.acknowledge(deliveries)
+                        await _to_the_end(self._settle(consumer, deliveries))
             except Exception as error:
                 if not is_transient(error):
                     raise
@@ -96,17 +98,37 @@ class Intake:
                 log.warning("intake interrupted", error=repr(error), attempt=failures)
                 await asyncio.sleep(min(MAX_WAIT_S, 0.1 * 2**failures))
 
+    async def _settle(self, consumer: UsageConsumer, deliveries: list[Delivery]) -> None:
+        await self.handle(deliveries)
+        await consumer.acknowledge(deliveries)
+
     async def handle(self, deliveries: list[Delivery]) -> None:
         """Pass on the good events, then park the bad ones; when this returns both are safe."""
         batch = sort_out(deliveries, self._settings.time_limits, utc_now())
-        if batch.events:
-            await asyncio.get_running_loop().run_in_executor(self._publisher, self._emit, batch.events)
+        await self._emit(self._batches(batch.events))
         if batch.rejections:
             async with self._engine.begin() as connection:
-                await add_rejections(connection, batch.rejections)
+                alerts = await add_rejections(connection, batch.rejections)
+            await self._emit(messages_to(Stage.NOTIFICATIONS, alerts))
 
-    def _emit(self, events: list[bytes]) -> None:
+    async def _emit(self, messages: Sequence[StageMessage]) -> None:
+        loop = asyncio.get_running_loop()
+        for message in messages:
+            await loop.run_in_executor(self._publisher, self._broker.enqueue, message.encode())
+
+    def _batches(self, events: Sequence[bytes]) -> list[StageMessage]:
         step = self._settings.batch_records
-        for start in range(0, len(events), step):
-            batch = [msgspec.Raw(raw) for raw in events[start : start + step]]
-            self._broker.enqueue(StageMessage(Stage.PRICING, PRICING_QUEUE, batch).encode())
+        parts = (events[start : start + step] for start in range(0, len(events), step))
+        return [
+            message for part in parts for message in messages_to(Stage.PRICING, list(map(msgspec.Raw, part)))
+        ]
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Finish what was begun, also when we are told to stop meanwhile: it need not be done twice."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

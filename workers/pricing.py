@@ -18,7 +18,7 @@ from shared.domain.events import UsageData, UsageEvent, reread_event
 from shared.domain.ids import AccountId
 from shared.domain.price_book import PriceBook
 from shared.domain.quarantine import Reason, Rejection
-from shared.messaging.envelope import PricedEvent, StageMessage
+from shared.messaging.envelope import PricedEvent, StageMessage, messages_to
 from shared.messaging.topology import Stage, debit_queue
 from shared.operations.prices import look_up
 
@@ -68,10 +68,12 @@ class Pricing:
                     element = price(raw, event, payers, book)
                     priced[debit_queue(AccountId(element.account_id), self._debit_queues)].append(element)
                 except Refused as refused:
-                    rejections.append(_rejection(raw, event, refused))
+                    account_id = known_account(event.data, payers)
+                    rejections.append(Rejection(refused.reason, str(refused), raw, account_id, event.id))
             await prices.save_aliases(connection, book.take_learned())
-            await add_rejections(connection, rejections)
-        return [StageMessage(Stage.DEBIT, queue, elements) for queue, elements in priced.items()]
+            alerts = await add_rejections(connection, rejections)
+        debits = [StageMessage(Stage.DEBIT, queue, elements) for queue, elements in priced.items()]
+        return debits + messages_to(Stage.NOTIFICATIONS, alerts)
 
     async def _current_book(self, connection: AsyncConnection) -> PriceBook:
         version = await prices.book_version(connection)
@@ -117,5 +119,8 @@ def payer_of(data: UsageData, payers: Payers) -> str:
     return account_id
 
 
-def _rejection(raw: bytes, event: UsageEvent, refused: Refused) -> Rejection:
-    return Rejection(refused.reason, str(refused), raw, event.data.account_id, event.id)
+def known_account(data: UsageData, payers: Payers) -> str | None:
+    """Return the account that a refused record concerns, if it names one that exists."""
+    if data.api_key_id is not None:
+        return payers.account_of_key.get(data.api_key_id)
+    return data.account_id if data.account_id in payers.accounts else None

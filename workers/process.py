@@ -5,10 +5,13 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from itertools import count
+from typing import Any
 
 import dramatiq
 import msgspec
@@ -20,15 +23,21 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.clock import utc_now
 from shared.db import processes
 from shared.db.engine import create_engine
-from shared.messaging.envelope import PricedEvent
+from shared.gateways.stripe_payments import configured_payments
+from shared.messaging.envelope import PricedEvent, StageMessage
 from shared.messaging.stage_broker import stage_broker
 from shared.messaging.stage_runner import StageRunner, Stopping
 from shared.messaging.topology import Stage, stage_queues
 from shared.messaging.transport import open_transport
+from shared.operations.settle import SettlePolicy
 from shared.settings import Settings
+from workers.clock import Clock
 from workers.debit import Debiting
 from workers.intake import Intake
+from workers.notifications import Notifications
 from workers.pricing import Pricing
+from workers.thresholds import Thresholds
+from workers.topup import TopUps
 
 log = structlog.get_logger(__name__)
 
@@ -37,8 +46,14 @@ REPORT_EVERY_S = 0.25
 _REPORTS_BETWEEN_LOOKS = 20
 PROCESS_ID = f"{socket.gethostname()}-{os.getpid()}"
 
-#: The stages that run today; the others have their place in the topology.
-STAGES = (Stage.INTAKE, Stage.PRICING, Stage.DEBIT)
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """What a stage does with a batch: the type of its elements, the handler, and what to close at the end."""
+
+    element: type[Any]
+    handle: Callable[[list[Any]], Awaitable[Sequence[StageMessage]]]
+    close: Callable[[], Awaitable[None]] | None = None
 
 
 def run_stage(stage: Stage, settings: Settings) -> None:
@@ -49,6 +64,29 @@ def run_stage(stage: Stage, settings: Settings) -> None:
     else:
         _run_actor(stage, settings)
     log.info("worker stopped", stage=str(stage), process=PROCESS_ID)
+
+
+def run_clock(settings: Settings) -> None:
+    """Run the clock until the process is told to stop."""
+    log.info("clock starts", process=PROCESS_ID)
+    asyncio.run(_run_clock(settings))
+    log.info("clock stopped", process=PROCESS_ID)
+
+
+def handling(stage: Stage, engine: AsyncEngine, settings: Settings) -> Handling:
+    """Return what a stage does with a batch."""
+    grace = settings.late_record_grace
+    if stage is Stage.PRICING:
+        return Handling(msgspec.Raw, Pricing(engine, settings.debit_queues).handle)
+    if stage is Stage.DEBIT:
+        return Handling(PricedEvent, Debiting(engine, grace, utc_now).handle)
+    if stage is Stage.THRESHOLDS:
+        return Handling(str, Thresholds(engine, utc_now, timedelta(seconds=settings.topup_cooldown_s)).handle)
+    if stage is Stage.NOTIFICATIONS:
+        notifications = Notifications(engine, partial(open_transport, settings.broker_url))
+        return Handling(int, notifications.handle, notifications.close)
+    policy = SettlePolicy(timedelta(seconds=settings.topup_retry_s), grace)
+    return Handling(str, TopUps(engine, configured_payments(settings), utc_now, policy).handle)
 
 
 class Reports:
@@ -99,35 +137,44 @@ async def _run_intake(settings: Settings) -> None:
     broker = stage_broker(settings.broker_url)
     intake = Intake(broker, engine, settings)
     queues = stage_queues(Stage.INTAKE, settings.debit_queues)
-    consume = asyncio.create_task(intake.run(partial(open_transport, settings.broker_url)))
     reports = asyncio.create_task(
         Reports(engine, Stage.INTAKE, queues, intake.counts).write_until_cancelled()
     )
+    await _until_told(intake.run(partial(open_transport, settings.broker_url)))
+    reports.cancel()
+    await asyncio.gather(reports, return_exceptions=True)
+    await engine.dispose()
+    intake.close()
+    broker.close()
+
+
+async def _run_clock(settings: Settings) -> None:
+    engine = create_engine(settings.database_url, application="payg clock")
+    broker = stage_broker(settings.broker_url)
+    clock = Clock(engine, broker, utc_now, settings.late_record_grace)
+    await _until_told(clock.run())
+    await engine.dispose()
+    clock.close()
+    broker.close()
+
+
+async def _until_told(work: Coroutine[Any, Any, None]) -> None:
+    """Run ``work`` until it fails, or SIGTERM or SIGINT comes."""
+    task = asyncio.create_task(work)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, consume.cancel)
-    try:
-        await consume
-    except asyncio.CancelledError:
-        pass
-    finally:
-        reports.cancel()
-        await asyncio.gather(reports, return_exceptions=True)
-        await engine.dispose()
-        broker.close()
+        loop.add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _run_actor(stage: Stage, settings: Settings) -> None:
     stopping = Stopping()
     engine = create_engine(settings.database_url, application=f"payg {stage}")
     queues = stage_queues(stage, settings.debit_queues)
-    broker = stage_broker(settings.broker_url, stopping, _Resources(engine, stage, queues))
-    if stage is Stage.PRICING:
-        pricing = Pricing(engine, settings.debit_queues)
-        StageRunner(stage, broker, stopping, msgspec.Raw, pricing.handle).register(queues)
-    else:
-        debiting = Debiting(engine, settings.late_record_grace, utc_now)
-        StageRunner(stage, broker, stopping, PricedEvent, debiting.handle).register(queues)
+    handled = handling(stage, engine, settings)
+    broker = stage_broker(settings.broker_url, stopping, _OnTheLoop(engine, stage, queues, handled))
+    StageRunner(stage, broker, stopping, handled.element, handled.handle).register(queues)
     worker = dramatiq.Worker(broker, queues=set(queues), worker_threads=THREADS)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -138,22 +185,35 @@ def _run_actor(stage: Stage, settings: Settings) -> None:
     broker.close()
 
 
-class _Resources(Middleware):
-    """What lives on the worker's event loop: the reports, and the connections to the database."""
+class _OnTheLoop(Middleware):
+    """What lives on the worker's event loop beside the stage: the reports; and what is closed there."""
 
-    def __init__(self, engine: AsyncEngine, stage: Stage, queues: list[str]) -> None:
+    def __init__(self, engine: AsyncEngine, stage: Stage, queues: list[str], handled: Handling) -> None:
         self._engine = engine
         self._stage = stage
         self._queues = queues
+        self._handled = handled
+        self._reports: asyncio.Task[None] | None = None
 
     def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:  # noqa: ARG002
-        reports = Reports(self._engine, self._stage, self._queues, partial(_counts, broker))
-        share = partial(_share_queues, broker, len(self._queues))
-        self._reports = asyncio.run_coroutine_threadsafe(reports.write_until_cancelled(share), _event_loop())
+        asyncio.run_coroutine_threadsafe(self._start(broker), _event_loop()).result()
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:  # noqa: ARG002
-        self._reports.cancel()
-        asyncio.run_coroutine_threadsafe(self._engine.dispose(), _event_loop()).result(timeout=5)
+        asyncio.run_coroutine_threadsafe(self._stop(), _event_loop()).result(timeout=10)
+
+    async def _start(self, broker: dramatiq.Broker) -> None:
+        reports = Reports(self._engine, self._stage, self._queues, partial(_counts, broker))
+        share = partial(_share_queues, broker, len(self._queues))
+        self._reports = asyncio.create_task(reports.write_until_cancelled(share))
+
+    async def _stop(self) -> None:
+        if self._reports is not None:
+            self._reports.cancel()
+            await asyncio.gather(self._reports, return_exceptions=True)
+        with suppress(Exception):
+            if self._handled.close is not None:
+                await self._handled.close()
+        await self._engine.dispose()
 
 
 def _counts(broker: dramatiq.Broker) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""payg account: create, set, show, credit."""
+"""payg account: create, set, show, credit, autotopup."""
 
 from datetime import datetime
 from functools import partial
@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cli.arguments import Switch, dollars, dollars_or_none, instant
 from cli.output import print_object
 from cli.session import with_database
-from shared.operations import accounts, money
+from shared.gateways.stripe_payments import configured_payments
+from shared.operations import accounts, money, topups
 from shared.settings import load_settings
 
 app = typer.Typer(name="account", help="Accounts: who pays.", no_args_is_help=True)
@@ -113,3 +114,36 @@ def credit(
         )
     )
     print_object({"account_id": account, **transfer})
+
+
+@app.command()
+def autotopup(
+    account: AccountArgument,
+    threshold: Annotated[
+        int | None, typer.Option(metavar="USD", parser=dollars, help="Top up strictly below this balance.")
+    ] = None,
+    amount: Annotated[
+        int | None, typer.Option(metavar="USD", parser=dollars, help="How much; at least 5.")
+    ] = None,
+    payment_method: Annotated[
+        str | None, typer.Option(metavar="PM", help="A card at Stripe; default: the one saved before.")
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="Switch it off.")] = False,
+) -> None:
+    """Charge the saved card by itself when the balance falls below a threshold."""
+    if off:
+        print_object(with_database(partial(topups.switch_off_auto_topup, account_id=account)))
+        return
+    if threshold is None or amount is None:
+        raise typer.BadParameter("give --threshold and --amount, or --off")
+    settings = with_database(
+        partial(
+            topups.set_auto_topup,
+            payments=configured_payments(load_settings()),
+            account_id=account,
+            threshold_nanos=threshold,
+            amount_nanos=amount,
+            payment_method=payment_method,
+        )
+    )
+    print_object(settings)

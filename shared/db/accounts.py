@@ -1,13 +1,12 @@
 """SQL of plans, accounts and keys as people see and set them. The books are in ``shared.db.books``."""
 
 from collections.abc import Collection
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, and_, func, insert, select, text, update
+from sqlalchemy import RowMapping, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.db.tables import accounts, api_keys, cycles, plans
+from shared.db.tables import accounts, api_keys, evaluations, plans
 from shared.domain.account import PlanTerms
 
 _FIND_PAYERS = text("""
@@ -77,23 +76,11 @@ async def revoke_key(connection: AsyncConnection, api_key_id: str) -> RowMapping
     return changed.mappings().one_or_none()
 
 
-async def show_account(connection: AsyncConnection, account_id: str, now: datetime) -> RowMapping | None:
-    """Return an account with its current cycle, if it has one."""
-    current = and_(
-        cycles.c.account_id == accounts.c.account_id,
-        cycles.c.cycle_start <= now,
-        cycles.c.cycle_end > now,
-    )
-    columns = [cycles.c.cycle_start.label("current_start"), cycles.c.cycle_end]
-    columns += [
-        cycles.c.quota_remaining_nanos,
-        cycles.c.spent_nanos,
-        cycles.c.quota_nanos,
-        cycles.c.discount_ppm,
-    ]
+async def show_account(connection: AsyncConnection, account_id: str) -> RowMapping | None:
+    """Return an account with the level it was last told."""
     query = (
-        select(accounts, *columns, cycles.c.plan_id.label("current_plan_id"))
-        .select_from(accounts.outerjoin(cycles, current))
+        select(accounts, evaluations.c.told_level)
+        .select_from(accounts.outerjoin(evaluations, evaluations.c.account_id == accounts.c.account_id))
         .where(accounts.c.account_id == account_id)
     )
     return (await connection.execute(query)).mappings().one_or_none()

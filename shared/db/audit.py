@@ -7,10 +7,11 @@ from typing import Any
 from sqlalchemy import Row, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.db.tables import accounts, cycles, transfers, usage_ids, usage_records
-from shared.domain.audit import StoredAccount, StoredCycle, StoredUsage, StoredVoid
+from shared.db.tables import accounts, cycles, topups, transfers, usage_ids, usage_records
+from shared.domain.audit import StoredAccount, StoredCycle, StoredTopup, StoredUsage, StoredVoid
 from shared.domain.ids import AccountId
 from shared.domain.ledger import Transfer, TransferKind, UsageRow
+from shared.domain.topup import TopupState
 
 _ROW_FIELDS = len(UsageRow.__struct_fields__)
 
@@ -83,6 +84,16 @@ async def load_cycles(connection: AsyncConnection) -> dict[AccountId, list[Store
         query.order_by(columns.account_id, columns.cycle_start)
     ):
         found[account_id].append(StoredCycle(*cycle))
+    return found
+
+
+async def load_topups(connection: AsyncConnection) -> dict[AccountId, list[StoredTopup]]:
+    """Return all top-ups that succeeded, by account."""
+    columns = topups.c
+    query = select(columns.account_id, columns.topup_id, columns.amount_nanos, columns.transfer_seq)
+    found: dict[AccountId, list[StoredTopup]] = defaultdict(list)
+    for account_id, *topup in await connection.execute(query.where(columns.state == TopupState.SUCCEEDED)):
+        found[account_id].append(StoredTopup(*topup))
     return found
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import RowMapping, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db import tables
+from shared.db.evaluations import mark_due
 from shared.domain.account import AccountState, CycleState, PlanTerms
 from shared.domain.debit import DebitedRecord
 from shared.domain.ids import AccountId, EventId
@@ -73,6 +74,13 @@ _SAVE_CYCLES = text("""
     SET quota_remaining_nanos = excluded.quota_remaining_nanos, spent_nanos = excluded.spent_nanos
 """)
 
+_TO_ROLL = text("""
+    SELECT a.account_id
+    FROM accounts a JOIN cycles c ON c.account_id = a.account_id AND c.cycle_start = a.cycle_start
+    WHERE a.plan_id IS NOT NULL AND c.cycle_end <= :now
+    ORDER BY c.cycle_end LIMIT :limit
+""")
+
 _TRANSFER_COLUMNS = ("account_id", *Transfer.__struct_fields__)
 _USAGE_COLUMNS = tuple(column.name for column in tables.usage_records.columns)
 _USAGE_ID_COLUMNS = tuple(column.name for column in tables.usage_ids.columns)
@@ -109,7 +117,8 @@ async def move_versions(
 ) -> set[AccountId]:
     """Write the new states of accounts whose version is still the one that was read; return those accounts.
 
-    ``changes`` are pairs of the state read and the state decided. Cycles of the winners are written too.
+    ``changes`` are pairs of the state read and the state decided. Cycles of the winners are written too, and
+    since any change may alter a decision, the winners are due for evaluation.
     """
     if not changes:
         return set()
@@ -125,6 +134,7 @@ async def move_versions(
         },
     )
     won: set[AccountId] = set(rows.scalars())
+    await mark_due(connection, sorted(won))
     await _save_cycles(connection, [change for change in changes if change[0].account_id in won])
     return won
 
@@ -157,6 +167,11 @@ async def load_cycle(
     query = select(cycles).where(cycles.c.account_id == account_id, cycles.c.cycle_start == cycle_start)
     row = (await connection.execute(query)).mappings().one_or_none()
     return _cycle(row) if row else None
+
+
+async def accounts_to_roll(connection: AsyncConnection, now: datetime, limit: int) -> list[AccountId]:
+    """Return accounts with a plan whose newest cycle is over."""
+    return list((await connection.execute(_TO_ROLL, {"now": now, "limit": limit})).scalars())
 
 
 async def _load_cycles(

@@ -1,41 +1,36 @@
 """SQL of the quarantine. Identical rejections are one entry with a count."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import RowMapping, func, select, update
+from sqlalchemy import Boolean, RowMapping, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.db.alerts import NOBODY, NewAlert, insert_alerts
 from shared.db.tables import quarantine
+from shared.domain.alerts import AlertType, alert_data
 from shared.domain.quarantine import Reason, Rejection
 from shared.ids import new_id
 
 
-async def add_rejections(connection: AsyncConnection, rejections: Iterable[Rejection]) -> None:
-    """Park records. One that was released or dismissed before is open again."""
-    counted = Counter(rejections)
-    if not counted:
-        return
+async def add_rejections(connection: AsyncConnection, rejections: Iterable[Rejection]) -> list[int]:
+    """Park records, and return the alerts of entries that are new.
+
+    An entry that was released or dismissed before is open again.
+    """
+    entries: dict[bytes, dict[str, Any]] = {}
+    for rejection in rejections:
+        content = _content_hash(rejection)
+        entry = entries.setdefault(content, _entry(rejection, content))
+        entry["count"] += 1
+    if not entries:
+        return []
     statement = upsert(quarantine)
-    entries = {
-        _content_hash(rejection): {
-            "entry_id": new_id("qtn"),
-            "content_hash": _content_hash(rejection),
-            "reason": rejection.reason,
-            "detail": rejection.detail,
-            "raw": rejection.raw,
-            "account_id": rejection.account_id,
-            "event_id": rejection.event_id,
-            "count": count,
-            "status": "open",
-        }
-        for rejection, count in counted.items()
-    }
+    new = literal_column("(xmax = 0)", Boolean)
     # In the order of the hash: two stages that park the same records cannot deadlock.
-    rows = [entries[content] for content in sorted(entries)]
-    await connection.execute(
+    rows = await connection.execute(
         statement.on_conflict_do_update(
             constraint="quarantine_identical_are_one",
             set_={
@@ -44,9 +39,30 @@ async def add_rejections(connection: AsyncConnection, rejections: Iterable[Rejec
                 "status": "open",
                 "last_seen_at": func.now(),
             },
-        ),
-        rows,
+        ).returning(quarantine, new.label("is_new")),
+        [entries[content] for content in sorted(entries)],
     )
+    return await insert_alerts(connection, [_alert(row) for row in rows.mappings() if row["is_new"]])
+
+
+def _entry(rejection: Rejection, content: bytes) -> dict[str, Any]:
+    return {
+        "entry_id": new_id("qtn"),
+        "content_hash": content,
+        "reason": rejection.reason,
+        "detail": rejection.detail,
+        "raw": rejection.raw,
+        "account_id": rejection.account_id,
+        "event_id": rejection.event_id,
+        "count": 0,
+        "status": "open",
+    }
+
+
+def _alert(row: RowMapping) -> NewAlert:
+    data = alert_data(row["account_id"], None, row["first_seen_at"], None)
+    data |= {name: row[name] for name in ("entry_id", "reason", "detail", "event_id")}
+    return NewAlert(row["account_id"] or NOBODY, AlertType.USAGE_QUARANTINED, data, row["first_seen_at"])
 
 
 async def list_entries(

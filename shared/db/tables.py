@@ -196,3 +196,82 @@ processes = Table(
     Column("started_at", _Time, nullable=False),
     Column("seen_at", _Time, nullable=False),
 )
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("account_id", _Id, primary_key=True),
+    Column("evaluated_seq", BigInteger, nullable=False),
+    Column("told_level", Text, nullable=False),
+    Column("told_quota", Boolean, nullable=False),
+    Column("told_spending_limit", Boolean, nullable=False),
+)
+
+due_evaluations = Table(
+    "due_evaluations",
+    metadata,
+    Column("account_id", _Id, primary_key=True),
+    Column("due_at", _Time, nullable=False),
+    Column("mark", BigInteger, nullable=False),
+)
+
+key_spend = Table(
+    "key_spend",
+    metadata,
+    Column("account_id", _Id, primary_key=True),
+    Column("api_key_id", _Id, primary_key=True),
+    Column("period_start", _Time, primary_key=True),
+    Column("spent_nanos", BigInteger, nullable=False),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("account_id", _Id, primary_key=True),
+    Column("sequence", BigInteger, Identity(always=True), primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("data", JSONB, nullable=False),
+    Column("occurred_at", _Time, nullable=False),
+    Column("created_at", _Time, nullable=False),
+    Column("delivered_at", _Time),
+)
+
+auto_topups = Table(
+    "auto_topups",
+    metadata,
+    Column("account_id", _Id, primary_key=True),
+    Column("enabled", Boolean, nullable=False),
+    Column("threshold_nanos", BigInteger, nullable=False),
+    Column("amount_nanos", BigInteger, nullable=False),
+    Column("max_per_day", Integer, nullable=False),
+    Column("max_per_month", Integer, nullable=False),
+    Column("soft_declines", Integer, nullable=False),
+    Column("disabled_because", Text),
+)
+
+payment_customers = Table(
+    "payment_customers",
+    metadata,
+    Column("account_id", _Id, primary_key=True),
+    Column("customer_id", Text, nullable=False),
+    Column("payment_method_id", Text),
+)
+
+topups = Table(
+    "topups",
+    metadata,
+    Column("account_id", _Id, primary_key=True),
+    Column("topup_id", _Id, primary_key=True),
+    Column("automatic", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("amount_nanos", BigInteger, nullable=False),
+    Column("payment_method_id", Text, nullable=False),
+    Column("payment_intent_id", Text),
+    Column("attempt", Integer, nullable=False),
+    Column("detail", Text),
+    Column("transfer_seq", BigInteger),
+    Column("balance_after_nanos", BigInteger),
+    Column("created_at", _Time, nullable=False),
+    Column("updated_at", _Time, nullable=False),
+    Column("next_step_at", _Time),
+)

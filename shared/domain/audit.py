@@ -2,7 +2,7 @@
 
 Proved for each account: usage rows are what their transfer digested, and add up to it; transfers are numbered
 without gaps and chained; the balance is the sum of all transfers; each record was charged at its rate; cycles
-have left what their records did not take.
+have left what their records did not take; top-ups credited are those that succeeded.
 """
 
 from collections import defaultdict
@@ -55,6 +55,14 @@ class StoredCycle(msgspec.Struct, frozen=True):
     spent_nanos: int
 
 
+class StoredTopup(msgspec.Struct, frozen=True):
+    """A top-up that succeeded, and the transfer that credited it."""
+
+    topup_id: str
+    amount_nanos: int
+    transfer_seq: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class StoredAccount:
     """What an account says about its own books."""
@@ -79,6 +87,7 @@ class AccountAudit:
         self._balance = 0
         self._quota_taken: dict[datetime, int] = defaultdict(int)
         self._spent: dict[datetime, int] = defaultdict(int)
+        self._credited: dict[int, int] = {}
 
     def check_transfer(self, transfer: Transfer, usage: Sequence[StoredUsage]) -> None:
         """Check the next transfer and the usage rows that name it."""
@@ -92,10 +101,12 @@ class AccountAudit:
         if transfer.balance_after_nanos != self._balance + transfer.amount_nanos:
             raise Fault("transfers", key, "balance_after is not the balance before plus the amount")
         _check_sums(key, transfer, usage)
+        if transfer.kind == TransferKind.TOPUP:
+            self._credited[transfer.seq] = transfer.amount_nanos
         self._seq, self._head, self._balance = transfer.seq, transfer.hash, transfer.balance_after_nanos
 
-    def check_end(self, cycles: Sequence[StoredCycle]) -> None:
-        """Check what the account and its cycles say against all that was walked."""
+    def check_end(self, cycles: Sequence[StoredCycle], topups: Sequence[StoredTopup] = ()) -> None:
+        """Check what the account, its cycles and its top-ups say against all that was walked."""
         account = self._account
         if account.balance_nanos != self._balance:
             what = f"balance {account.balance_nanos}, its transfers sum to {self._balance}"
@@ -104,11 +115,27 @@ class AccountAudit:
             raise Fault("accounts", account.account_id, "seq or head_hash is not that of the last transfer")
         for void in self._voids.values():
             raise Fault("transfers", f"{account.account_id}/{void.event_id}", "a void of no usage record")
+        self._check_topups(topups)
         for cycle in cycles:
             left = cycle.quota_nanos - self._quota_taken[cycle.start]
             if (cycle.quota_remaining_nanos, cycle.spent_nanos) != (left, self._spent[cycle.start]):
                 key = f"{account.account_id}/{cycle.start.isoformat()}"
                 raise Fault("cycles", key, "what is left of it is not what its records did not take")
+        known = {cycle.start for cycle in cycles}
+        for start in sorted(self._quota_taken.keys() - known):
+            raise Fault(
+                "cycles", f"{account.account_id}/{start.isoformat()}", "records count in it, and it is gone"
+            )
+
+    def _check_topups(self, topups: Sequence[StoredTopup]) -> None:
+        for topup in topups:
+            key = f"{self._account.account_id}/{topup.topup_id}"
+            if self._credited.pop(topup.transfer_seq or 0, None) != topup.amount_nanos:
+                raise Fault("topups", key, "it succeeded, and was not credited with its amount")
+        for seq in sorted(self._credited):
+            raise Fault(
+                "transfers", f"{self._account.account_id}/{seq}", "a credit of no top-up that succeeded"
+            )
 
     def _check_usage(self, stored: StoredUsage) -> None:
         row = stored.row

@@ -21,6 +21,7 @@ class TransferKind(StrEnum):
 
     USAGE = "usage"
     CREDIT = "credit"
+    TOPUP = "topup"
     VOID = "void"
     QUOTA_RESET = "quota_reset"
 

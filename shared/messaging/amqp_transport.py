@@ -44,14 +44,30 @@ class AmqpTransport:
         await self._connection.close()
 
     async def publish_usage(self, body: bytes, content_type: str) -> None:
-        message = aio_pika.Message(
-            body, content_type=content_type, delivery_mode=aio_pika.DeliveryMode.PERSISTENT
+        await self._publish(USAGE_EXCHANGE, USAGE_ROUTING_KEY, body, content_type, mandatory=True)
+
+    async def publish_alert(self, body: bytes, routing_key: str) -> None:
+        # Nobody has to listen: without a subscriber an alert goes nowhere, and stays in the database.
+        await self._publish(
+            ALERTS_EXCHANGE, routing_key, body, "application/cloudevents+json", mandatory=False
         )
+
+    @asynccontextmanager
+    async def subscribe_alerts(
+        self, routing_key: str = "#", queue: str | None = None
+    ) -> AsyncIterator[AsyncIterator[AbstractIncomingMessage]]:
         with _as_transport_error():
-            if self._publishing is None or self._publishing.is_closed:
-                self._publishing = await self._connection.channel(on_return_raises=True)
-            exchange = await self._publishing.get_exchange(USAGE_EXCHANGE, ensure=False)
-            await exchange.publish(message, USAGE_ROUTING_KEY, mandatory=True, timeout=_CONFIRM_TIMEOUT_S)
+            async with self._connection.channel() as channel:
+                await channel.set_qos(prefetch_count=100)
+                if queue:
+                    subscription = await channel.declare_queue(
+                        queue, durable=True, arguments={"x-queue-type": "quorum"}
+                    )
+                else:
+                    subscription = await channel.declare_queue(exclusive=True)
+                await subscription.bind(ALERTS_EXCHANGE, routing_key)
+                async with subscription.iterator() as messages:
+                    yield _acknowledged_in_turn(messages)
 
     @asynccontextmanager
     async def consume_usage(self, prefetch: int) -> AsyncIterator["AmqpUsageConsumer"]:
@@ -120,6 +136,18 @@ class AmqpTransport:
                 await publishing.close()
         return replayed
 
+    async def _publish(
+        self, exchange: str, routing_key: str, body: bytes, content_type: str, *, mandatory: bool
+    ) -> None:
+        message = aio_pika.Message(
+            body, content_type=content_type, delivery_mode=aio_pika.DeliveryMode.PERSISTENT
+        )
+        with _as_transport_error():
+            if self._publishing is None or self._publishing.is_closed:
+                self._publishing = await self._connection.channel(on_return_raises=True)
+            target = await self._publishing.get_exchange(exchange, ensure=False)
+            await target.publish(message, routing_key, mandatory=mandatory, timeout=_CONFIRM_TIMEOUT_S)
+
     async def _find(self, name: str) -> AbstractQueue | None:
         """Return a queue with its counts, on a channel of its own, or None where there is none."""
         channel = await self._connection.channel()
@@ -156,6 +184,14 @@ class AmqpUsageConsumer:
             # Everything that was received up to the last one is done, so one frame says it all.
             await deliveries[-1].ack(multiple=True)  # type: ignore[attr-defined]
         self.in_flight -= len(deliveries)
+
+
+async def _acknowledged_in_turn(
+    messages: AsyncIterator[AbstractIncomingMessage],
+) -> AsyncIterator[AbstractIncomingMessage]:
+    async for message in messages:
+        yield message
+        await message.ack()
 
 
 async def _declare(channel: AbstractChannel) -> None:

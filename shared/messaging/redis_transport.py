@@ -5,6 +5,7 @@ held by consumers, so nothing has to be reported beside them.
 """
 
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -20,6 +21,8 @@ from shared.messaging.topology import INTAKE_QUEUE, dead_letter_queue
 from shared.messaging.transport import DeadLetter, Delivery, QueueState, TransportError
 
 _STREAM = f"{NAMESPACE}:stream:{INTAKE_QUEUE}"
+_ALERTS = f"{NAMESPACE}:stream:alerts"
+_KEPT_ALERTS = 100_000
 _GROUP = "intake"
 _BLOCK_MS = 1000
 
@@ -48,6 +51,41 @@ class RedisTransport:
     async def publish_usage(self, body: bytes, content_type: str) -> None:
         with _as_transport_error():
             await self._redis.xadd(_STREAM, {"body": body, "content_type": content_type})
+
+    async def publish_alert(self, body: bytes, routing_key: str) -> None:
+        with _as_transport_error():
+            await self._redis.xadd(_ALERTS, {"body": body, "routing_key": routing_key}, maxlen=_KEPT_ALERTS)
+
+    @asynccontextmanager
+    async def subscribe_alerts(
+        self, routing_key: str = "#", queue: str | None = None
+    ) -> AsyncIterator[AsyncIterator["_StreamEntry"]]:
+        name = queue or f"once-{uuid4().hex}"
+        with _as_transport_error():
+            try:
+                await self._redis.xgroup_create(_ALERTS, name, id="$", mkstream=True)
+            except ResponseError as error:
+                if "BUSYGROUP" not in str(error):
+                    raise
+            try:
+                yield self._alerts(name, routing_key)
+            finally:
+                if queue is None:
+                    await self._redis.xgroup_destroy(_ALERTS, name)
+
+    async def _alerts(self, group: str, routing_key: str) -> AsyncIterator["_StreamEntry"]:
+        position = "0"  # first what this group was given before and did not acknowledge
+        while True:
+            streams = await self._redis.xreadgroup(
+                group, group, {_ALERTS: position}, count=100, block=_BLOCK_MS
+            )
+            entries = streams[0][1] if streams else []
+            for entry_id, fields in entries:
+                if _matches(routing_key, fields[b"routing_key"].decode()):
+                    yield _StreamEntry(entry_id, fields)
+                await self._redis.xack(_ALERTS, group, entry_id)
+            if not entries:
+                position = ">"
 
     @asynccontextmanager
     async def consume_usage(self, prefetch: int) -> AsyncIterator["RedisUsageConsumer"]:
@@ -140,7 +178,13 @@ class _StreamEntry:
     def __init__(self, entry_id: bytes, fields: dict[bytes, bytes]) -> None:
         self.entry_id = entry_id
         self.body = fields[b"body"]
-        self.content_type: str | None = fields[b"content_type"].decode() or None
+        self.content_type: str | None = fields.get(b"content_type", b"").decode() or None
+
+
+def _matches(pattern: str, routing_key: str) -> bool:
+    """Return whether a topic pattern takes a routing key: ``*`` is one word, ``#`` any number of them."""
+    expression = re.escape(pattern).replace(r"\*", r"[^.]+").replace(r"\#", r".*")
+    return re.fullmatch(expression, routing_key) is not None
 
 
 def _dead_bodies(queue: str) -> str:

@@ -71,6 +71,17 @@ class Transport(Protocol):
     def consume_usage(self, prefetch: int) -> AbstractAsyncContextManager[UsageConsumer]:
         """Consume the intake queue, holding at most ``prefetch`` messages unacknowledged."""
 
+    async def publish_alert(self, body: bytes, routing_key: str) -> None:
+        """Publish an alert event; returns when the broker has it safe."""
+
+    def subscribe_alerts(
+        self, routing_key: str = "#", queue: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
+        """Yield alert events as they come; each is acknowledged when the next one is asked for.
+
+        With a name the subscription is durable: alerts wait while nobody is there. Without one it begins now.
+        """
+
     async def queue_states(self, queues: list[str]) -> list[QueueState]:
         """Return the state of each queue that exists, upstream first as given."""
 

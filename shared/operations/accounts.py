@@ -11,12 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from shared.db import accounts as sql
 from shared.db import books
 from shared.db.engine import database_time
-from shared.domain.account import AccountState, PlanTerms, open_cycle, roll_over
+from shared.domain.account import AccountState, CycleState, PlanTerms, open_cycle, roll_over
 from shared.domain.cycles import cycle_at, time_zone
 from shared.domain.errors import NotFoundError
 from shared.domain.ids import AccountId
 from shared.domain.ledger import Transfer, TransferKind, genesis_hash
-from shared.domain.levels import level_of
+from shared.domain.levels import Level, level_of
 from shared.ids import new_id, new_secret
 
 
@@ -147,6 +147,16 @@ async def set_account(
                 return
 
 
+async def roll_over_account(engine: AsyncEngine, account_id: str, grace: timedelta) -> None:
+    """Open the cycles of an account that are due, whoever notices first."""
+    async with engine.begin() as connection:
+        now = await database_time(connection)
+        before = await _state(connection, account_id, now, grace)
+        after, transfers = roll_over(before, now, grace)
+        if transfers and await books.move_versions(connection, [(before, after)]):
+            await books.insert_transfers(connection, [(after.account_id, transfer) for transfer in transfers])
+
+
 async def show_account(engine: AsyncEngine, account_id: str) -> dict[str, Any]:
     """Return an account as people see it; raises NotFoundError."""
     async with engine.connect() as connection:
@@ -154,30 +164,39 @@ async def show_account(engine: AsyncEngine, account_id: str) -> dict[str, Any]:
 
 
 async def _shown(connection: AsyncConnection, account_id: str) -> dict[str, Any]:
-    row = await sql.show_account(connection, account_id, await database_time(connection))
+    now = await database_time(connection)
+    row = await sql.show_account(connection, account_id)
     if row is None:
         raise NotFoundError(f"there is no account {account_id}")
-    level = str(level_of(row["balance_nanos"]))
+    cycle = await _current_cycle(connection, account_id, now)
     return {
         "account_id": row["account_id"],
         "name": row["name"],
         "balance_nanos": row["balance_nanos"],
-        "level": level,
+        "level": str(level_of(row["balance_nanos"])),
+        "alert_level": row["told_level"] or str(Level.NORMAL),
         "version": row["version"],
         "seq": row["seq"],
-        "plan_id": row["current_plan_id"],
+        "plan_id": cycle.plan_id if cycle else None,
         "next_plan_id": row["plan_id"],
-        "quota_nanos": row["quota_nanos"] or 0,
-        "quota_remaining_nanos": row["quota_remaining_nanos"] or 0,
-        "cycle_spent_nanos": row["spent_nanos"] or 0,
-        "cycle_start": row["current_start"],
-        "cycle_end": row["cycle_end"],
-        "discount_ppm": row["discount_ppm"] or 0,
+        "quota_nanos": cycle.quota_nanos if cycle else 0,
+        "quota_remaining_nanos": cycle.quota_remaining_nanos if cycle else 0,
+        "cycle_spent_nanos": cycle.spent_nanos if cycle else 0,
+        "cycle_start": cycle.start if cycle else None,
+        "cycle_end": cycle.end if cycle else None,
+        "discount_ppm": cycle.discount_ppm if cycle else 0,
         "fallback": row["fallback"],
         "spending_limit_nanos": row["spending_limit_nanos"],
         "frozen": row["frozen"],
         "created_at": row["created_at"],
     }
+
+
+async def _current_cycle(connection: AsyncConnection, account_id: str, now: datetime) -> CycleState | None:
+    """Return the current cycle as the next change of the account will find it: a roll-over may be due."""
+    no_grace = timedelta()
+    rolled, _ = roll_over(await _state(connection, account_id, now, no_grace), now, no_grace)
+    return rolled.cycle_now(now)
 
 
 def _subscribe(

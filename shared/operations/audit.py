@@ -36,7 +36,7 @@ async def audit(engine: AsyncEngine, progress: Progress = lambda _done, _of: Non
     async with snapshot(engine) as connection:
         counts = await sql.count_books(connection)
         rates, cycles = await rate_tiers(connection), await sql.load_cycles(connection)
-        voids = await sql.load_voids(connection)
+        voids, topups = await sql.load_voids(connection), await sql.load_topups(connection)
         transfers = _Ahead(sql.stream_transfers(connection))
         usage = _Ahead(sql.stream_usage(connection))
         done = 0
@@ -44,7 +44,7 @@ async def audit(engine: AsyncEngine, progress: Progress = lambda _done, _of: Non
             async for account in sql.stream_accounts(connection):
                 checks = AccountAudit(account, rates, voids.get(account.account_id, ()))
                 await _check_account(account, checks, transfers, usage)
-                checks.check_end(cycles.get(account.account_id, ()))
+                checks.check_end(cycles.get(account.account_id, ()), topups.get(account.account_id, ()))
                 done += 1
                 progress(done, counts[0])
             await _check_nothing_left(transfers, usage)

@@ -1,5 +1,8 @@
 """Wait until nothing that was published is on its way any more.
 
+Every record is settled, every account that is due was evaluated, and every alert is out; a payment that waits
+for its retry is not waited for.
+
 A message is either ready in a queue, or held by a process. The queues tell the first; RabbitMQ does not tell
 the second to an ordinary client, so each worker process reports what it holds several times a second. A stage
 is at rest when its queues are empty, no process holds anything, and no consumer is registered whose process
@@ -17,6 +20,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.db.alerts import count_undelivered
+from shared.db.evaluations import count_due
 from shared.db.processes import list_processes
 from shared.messaging.failure import is_transient
 from shared.messaging.topology import DELAYED, Stage, stage_queues
@@ -27,7 +32,6 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.1
 _BETWEEN_LOOKS_S = 0.8
-_WORKING_STAGES = (Stage.INTAKE, Stage.PRICING, Stage.DEBIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class Look:
 
     queues: tuple[QueueState, ...]
     reports: tuple[ProcessReport, ...]
+    due: int
+    undelivered: int
 
     @property
     def waiting(self) -> str | None:
@@ -58,8 +64,12 @@ class Look:
             reporting = sum(1 for report in self.reports if name in report.queues)
             if queue.held is None and queue.consumers > reporting:
                 return f"a consumer of {queue.queue} whose process does not report"
-        held = sum(report.in_flight for report in self.reports)
-        return f"{held} messages that processes hold" if held else None
+        counted = (
+            (sum(report.in_flight for report in self.reports), "messages that processes hold"),
+            (self.due, "accounts that are due for evaluation"),
+            (self.undelivered, "alerts that are not delivered"),
+        )
+        return next((f"{number} {what}" for number, what in counted if number), None)
 
     def nothing_since(self, earlier: "Look") -> bool:
         """Return whether every process reported again and received nothing in between."""
@@ -100,7 +110,7 @@ async def drain(engine: AsyncEngine, transport: Transport, debit_queues: int, ti
 
 def watched_queues(debit_queues: int) -> list[str]:
     """Return every queue that usage passes, with its queue of delayed messages before it, upstream first."""
-    names: Iterable[str] = (q for stage in _WORKING_STAGES for q in stage_queues(stage, debit_queues))
+    names: Iterable[str] = (queue for stage in Stage for queue in stage_queues(stage, debit_queues))
     return [each for name in names for each in (f"{name}{DELAYED}", name)]
 
 
@@ -108,8 +118,9 @@ async def _look(engine: AsyncEngine, transport: Transport, queues: list[str]) ->
     states = await transport.queue_states(queues)
     async with engine.connect() as connection:
         rows = [row for row in await list_processes(connection) if row["fresh"]]
+        due, undelivered = await count_due(connection), await count_undelivered(connection)
     reports = (
         ProcessReport(r["process_id"], tuple(r["queues"]), r["in_flight"], r["received"], r["seen_at"])
         for r in rows
     )
-    return Look(tuple(states), tuple(reports))
+    return Look(tuple(states), tuple(reports), due, undelivered)

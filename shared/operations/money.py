@@ -37,13 +37,13 @@ async def credit_account(
                 made := await journal.find_transfer(connection, account_id, idempotency_key)
             ):
                 return _same_or_refused(made, amount_nanos, cause)
-            before, rolled, transfers = await _read(connection, account_id, grace)
+            before, rolled, transfers = await read_account(connection, account_id, grace)
             if amount_nanos <= 0 or abs(rolled.balance_nanos + amount_nanos) > MAX_BALANCE_NANOS:
                 raise RefusedError("a credit is positive, and keeps the balance below $4,000,000,000")
             now = await database_time(connection)
             after, transfer = rolled.post(TransferKind.CREDIT, amount_nanos, cause, now)
             marks = {"idempotency_key": idempotency_key} if idempotency_key else {}
-            if await _commit(connection, before, after, (*transfers, transfer), marks):
+            if await commit_transfers(connection, before, after, (*transfers, transfer), marks):
                 return as_mapping(transfer)
 
 
@@ -61,7 +61,7 @@ async def void_usage(
                 raise NotFoundError(f"account {account_id} has no usage record {event_id}")
             if await journal.is_voided(connection, account_id, event_id):
                 raise RefusedError(f"usage record {event_id} was voided before")
-            before, rolled, transfers = await _read(connection, account_id, grace)
+            before, rolled, transfers = await read_account(connection, account_id, grace)
             restored = await _give_back(connection, rolled, row)
             now = await database_time(connection)
             after, transfer = restored.post(
@@ -72,7 +72,7 @@ async def void_usage(
                 quota_amount_nanos=row["quota_nanos"],
             )
             marks = {"reverses_event_id": event_id}
-            if await _commit(connection, before, after, (*transfers, transfer), marks):
+            if await commit_transfers(connection, before, after, (*transfers, transfer), marks):
                 return as_mapping(transfer) | {"reverses_event_id": event_id}
 
 
@@ -81,9 +81,13 @@ def as_mapping(transfer: Transfer) -> dict[str, Any]:
     return {name: getattr(transfer, name) for name in transfer.__struct_fields__}
 
 
-async def _read(
+async def read_account(
     connection: AsyncConnection, account_id: str, grace: timedelta
 ) -> tuple[AccountState, AccountState, tuple[Transfer, ...]]:
+    """Return an account as it is, as it is after a roll-over that is due, and the transfers of that.
+
+    Raises NotFoundError for an unknown account.
+    """
     now = await database_time(connection)
     states = await books.load_accounts(connection, [AccountId(account_id)], now, grace)
     if not states:
@@ -92,7 +96,7 @@ async def _read(
     return before, *roll_over(before, now, grace)
 
 
-async def _commit(
+async def commit_transfers(
     connection: AsyncConnection,
     before: AccountState,
     after: AccountState,

@@ -37,7 +37,7 @@ COUNTS = ["input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tok
 COUNTS += ["input_audio_tokens", "output_audio_tokens"]
 
 
-def event_fields(data: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
+def event_fields(data: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
     """Return the fields of a good event with some of its own and of its data's changed or added."""
     event = copy.deepcopy(EVENT)
     event.update(fields)
@@ -45,7 +45,7 @@ def event_fields(data: dict[str, Any] | None = None, **fields: Any) -> dict[str,
     return event
 
 
-def event_json(data: dict[str, Any] | None = None, **fields: Any) -> bytes:  # noqa: ANN401
+def event_json(data: dict[str, Any] | None = None, **fields: Any) -> bytes:
     """Return a good event as JSON; lone surrogates and whatever is not ASCII come as escapes."""
     return json.dumps(event_fields(data, **fields)).encode()
 
@@ -75,7 +75,7 @@ def nested(innermost: bytes, depth: int) -> bytes:
     return b"[" * depth + innermost + b"]" * depth
 
 
-def decoded(data: dict[str, Any] | None = None, **fields: Any) -> UsageEvent:  # noqa: ANN401
+def decoded(data: dict[str, Any] | None = None, **fields: Any) -> UsageEvent:
     return decode_event(event_json(data, **fields), LIMITS, NOW)
 
 
@@ -84,7 +84,7 @@ def usage(
     list_nanos: int = 100,
     time: datetime = NOW,
     source: str = "gateway-eu-1",
-    **data: Any,  # noqa: ANN401
+    **data: Any,
 ) -> PricedUsage:
     """Return a priced record of the account."""
     raw = event_json(data, id=event_id, time=time.isoformat(), source=source)

@@ -122,7 +122,7 @@ def test_a_malformed_event_is_refused_saying_why(raw: bytes, why: str) -> None:
 
 @pytest.mark.parametrize("kind", COUNTS)
 @pytest.mark.parametrize("count", [-1, 0.5, None, True, "1", MAX_TOKENS + 1])
-def test_every_count_is_checked(kind: str, count: Any) -> None:  # noqa: ANN401
+def test_every_count_is_checked(kind: str, count: Any) -> None:
     with pytest.raises(MalformedError, match=kind):
         decoded({kind: count})
 
@@ -162,7 +162,7 @@ json_values = st.recursive(
 )
 
 
-def strings_in(value: Any) -> str:  # noqa: ANN401
+def strings_in(value: Any) -> str:
     """Return all text in a JSON value, objects being lists of pairs."""
     if isinstance(value, str):
         return value
@@ -170,7 +170,7 @@ def strings_in(value: Any) -> str:  # noqa: ANN401
 
 
 @given(json_values)
-def test_an_unknown_field_matters_only_if_its_text_cannot_be_stored(value: Any) -> None:  # noqa: ANN401
+def test_an_unknown_field_matters_only_if_its_text_cannot_be_stored(value: Any) -> None:
     literal = json.dumps(value)
     text = strings_in(json.loads(literal, object_pairs_hook=list))
     unstorable = any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text)

@@ -38,7 +38,7 @@ CHANGES_OF_TRANSFER: dict[str, Any] = {
 DAYLIGHT = timezone(timedelta(hours=2))
 
 
-def changed(value: Any) -> Any:  # noqa: ANN401
+def changed(value: Any) -> Any:
     """Return a value of the same kind that differs in one digit."""
     if isinstance(value, datetime):
         return value + timedelta(microseconds=1)

@@ -56,7 +56,7 @@ class Pipeline:
 
         self.with_books(prepare)
         stages = "SELECT count(DISTINCT stage) AS n FROM processes"
-        until(lambda: self.sql(stages)[0]["n"] == 3, "all stages to work")
+        until(lambda: self.sql(stages)[0]["n"] == 5, "all stages to work")
         until(self._takes_usage, "the entrance to open")
 
     def with_books(self, work: Callable[[Books], Awaitable[Result]]) -> Result:

@@ -19,11 +19,15 @@ async def books(engine: AsyncEngine) -> Books:
 
 @pytest.fixture(scope="session")
 def pipeline(postgres: Postgres, rabbitmq: RabbitMQ, servers_directory: Path) -> Iterator[Pipeline]:
-    """The real processes of intake, pricing and debit, on a database and a virtual host of their own."""
+    """The real processes that a record passes, on a database and a virtual host of their own."""
     postgres.create_database("pipeline", template="payg_template")
     rabbitmq.ctl("add_vhost", "pipeline")
     rabbitmq.ctl("set_permissions", "-p", "pipeline", "guest", ".*", ".*", ".*")
-    stages = {stage: f"payg worker {stage}" for stage in ("intake", "pricing", "debit")}
+    stages = {"clock": "payg clock"}
+    stages |= {
+        stage: f"payg worker {stage}"
+        for stage in ("intake", "pricing", "debit", "thresholds", "notifications")
+    }
     pipeline = Pipeline(postgres.url_of("pipeline"), f"{rabbitmq.url}pipeline")
     with Supervisor(stages, pipeline.env, logs=servers_directory / "pipeline") as supervisor:
         pipeline.open()

@@ -17,6 +17,7 @@ from shared.domain.pricing import BEGINNING_OF_TIME, Tier, TokenRates
 from shared.domain.tokens import TokenCounts
 from shared.gateways.genai_prices import CatalogModel
 from shared.messaging.envelope import PricedEvent
+from shared.messaging.topology import Stage
 from shared.operations.prices import ImportResult, import_models, look_up, set_price, show_price
 from workers.pricing import Pricing
 
@@ -218,5 +219,6 @@ async def test_an_alias_learned_in_a_batch_that_failed_is_stored_when_it_comes_a
 async def _priced(pricing: Pricing, *raws: bytes) -> list[int]:
     """Run the pricing stage on a batch and return the list prices of what went on."""
     messages = await pricing.handle([msgspec.Raw(raw) for raw in raws])
-    elements: list[PricedEvent] = [element for message in messages for element in message.batch]
+    debits = [message for message in messages if message.stage is Stage.DEBIT]
+    elements: list[PricedEvent] = [element for message in debits for element in message.batch]
     return [element.list_nanos for element in elements]

@@ -6,17 +6,23 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
 from payg_command import Done, Payg
+from sqlalchemy import text
 
 from shared.clock import utc_now
 from shared.db.engine import create_engine
 from shared.domain.events import USAGE_TYPE
+from shared.messaging.topology import Stage
+from shared.messaging.transport import open_transport
 from workers.debit import Debiting
+from workers.notifications import Notifications
 from workers.pricing import Pricing
+from workers.thresholds import Thresholds
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _TIMES = ("_at", "_start", "_end", "_from", "time")
@@ -44,7 +50,22 @@ async def _process(url: str, raws: Sequence[bytes]) -> None:
     engine = create_engine(url)
     debiting = Debiting(engine, timedelta(hours=1), utc_now)
     for message in await Pricing(engine, 1).handle([msgspec.Raw(raw) for raw in raws]):
-        await debiting.handle(list(message.batch))
+        if message.stage is Stage.DEBIT:
+            await debiting.handle(list(message.batch))
+    await engine.dispose()
+
+
+async def _evaluate(url: str, broker_url: str) -> None:
+    """Evaluate what is due and deliver what there is to tell, as thresholds, notifications and the clock do."""
+    engine = create_engine(url)
+    notifications = Notifications(engine, partial(open_transport, broker_url))
+    async with engine.connect() as connection:
+        due = list((await connection.execute(text("SELECT account_id FROM due_evaluations"))).scalars())
+    await Thresholds(engine, utc_now, timedelta()).handle(due)
+    async with engine.connect() as connection:
+        alerts = list((await connection.execute(text("SELECT sequence FROM alerts"))).scalars())
+    await notifications.handle(alerts)
+    await notifications.close()
     await engine.dispose()
 
 
@@ -83,6 +104,7 @@ def shop(payg: Payg) -> Shop:
         parked="quarantine list",
         letters="dead-letters list",
     )
+    asyncio.run(_evaluate(payg.env["PAYG_DATABASE_URL"], payg.env["PAYG_BROKER_URL"]))
     run(
         shown=f"account show {plain}",
         member_shown=f"account show {member}",

@@ -5,6 +5,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from messaging_brokers import BrokerOfTest
 
 from sandbox.servers import RabbitMQ, Redis
 
@@ -60,3 +61,10 @@ def quick_reconnects(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let dramatiq's consumers come back at once: its own setting, read from the environment on import."""
     monkeypatch.setattr("dramatiq.worker.CONSUMER_RESTART_DELAY_SECS", 0.2)
     monkeypatch.setattr("dramatiq.worker.POST_PROCESS_MESSAGE_RETRY_DELAY_SECS", 0.2)
+
+
+@pytest.fixture(params=["amqp", "redis"])
+def broker(request: pytest.FixtureRequest) -> BrokerOfTest:
+    """Each of the two brokers that the contract holds for."""
+    fixture = "broker_url" if request.param == "amqp" else "redis_url"
+    return BrokerOfTest(request.getfixturevalue(fixture))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sandbox.servers import ServerProcess
+from sandbox.servers import RabbitMQ, ServerProcess
 from shared.messaging.transport import Transport, open_transport
 
 #: After so long a Redis consumer takes over what another one has left lying.
@@ -27,3 +27,9 @@ class BrokerOfTest:
         from shared.messaging.redis_transport import RedisTransport  # noqa: PLC0415 - as open_transport does
 
         return RedisTransport(self.url, takeover_s=TAKEOVER_S)
+
+
+def messages_in(server: RabbitMQ, url: str, queue: str) -> int:
+    """Return how many messages a queue of a virtual host has, ready and unacknowledged."""
+    rows = server.ctl("list_queues", "-p", url.rpartition("/")[2], "name", "messages")
+    return next(int(count) for name, count in map(str.split, rows.splitlines()[1:]) if name == queue)

@@ -12,7 +12,7 @@ from sandbox.supervisor import Supervisor
 from shared.db.engine import create_engine
 from shared.db.processes import list_processes
 
-STAGES = ("intake", "pricing", "debit")
+STAGES = ("intake", "pricing", "debit", "thresholds", "notifications")
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Pipeline:
 
 @contextmanager
 def pipeline(database_url: str, broker_url: str, logs: Path, *, debit: int = 1) -> Iterator[Pipeline]:
-    """Run intake, pricing and debit until the block ends."""
+    """Run the stages that a record passes, and the clock, until the block ends."""
     env = {"PAYG_DATABASE_URL": database_url, "PAYG_BROKER_URL": broker_url}
-    commands = {stage: f"payg worker {stage}" for stage in STAGES}
+    commands = {"clock": "payg clock"} | {stage: f"payg worker {stage}" for stage in STAGES}
     with Supervisor(commands, env, scale={"debit": debit}, logs=logs) as workers:
         yield Pipeline(database_url, broker_url, workers, len(STAGES) - 1 + debit)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from messaging_books import body, event, quarantined
+from messaging_brokers import messages_in
 from messaging_polling import eventually
 from messaging_proxy import Proxy
 from messaging_stages import PRICING, Acting, Collected, running
@@ -36,12 +37,16 @@ async def intake(database_url: str, broker_url: str, **settings: Any) -> AsyncIt
     broker = stage_broker(broker_url)
     stage = Intake(broker, engine, Settings(database_url=database_url, broker_url=broker_url, **settings))
     task = asyncio.create_task(stage.run(partial(open_transport, broker_url)))
-    yield stage
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-    await engine.dispose()
-    broker.close()
+    try:
+        yield stage
+        await eventually(lambda: stage.counts()[0] == 0)
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await engine.dispose()
+        stage.close()
+        broker.close()
 
 
 async def publish(broker_url: str, *bodies: bytes, content_type: str = BATCH) -> None:
@@ -137,7 +142,7 @@ async def test_events_are_passed_on_byte_for_byte(database_url: str, broker_url:
 
 
 async def test_a_killed_intake_process_loses_nothing(
-    payg_env: dict[str, str], broker_url: str, tmp_path: Path
+    payg_env: dict[str, str], rabbitmq: RabbitMQ, broker_url: str, tmp_path: Path
 ) -> None:
     expected = {f"{number}" for number in range(BURST)}
     env = payg_env | {"PAYG_INTAKE_PREFETCH": "4"}  # Small bites, so that it dies in the middle of the burst.
@@ -152,15 +157,27 @@ async def test_a_killed_intake_process_loses_nothing(
                 await eventually(lambda: waiting(broker_url))
                 await eventually(lambda: workers.pids("intake"))
             await burst
-        arrived = await passed_on(broker_url, lambda ids: len(ids) == BURST)
+        assert set(await passed_on(broker_url, lambda ids: len(ids) == BURST)) == expected
         assert len(workers.deaths["intake"]) == 2
-    assert set(arrived) == expected
-    await nothing_left(broker_url)
+        await eventually(lambda: messages_in(rabbitmq, broker_url, INTAKE_QUEUE) == 0)
 
 
 async def _emitted(broker_url: str, messages: int) -> bool:
     async with open_transport(broker_url) as transport:
         return sum(state.ready for state in await transport.queue_states([PRICING])) >= messages
+
+
+async def test_an_intake_process_killed_before_it_parked_a_bad_record_parks_it_later(
+    payg_env: dict[str, str], rabbitmq: RabbitMQ, broker_url: str, engine: AsyncEngine, tmp_path: Path
+) -> None:
+    with Supervisor({"intake": "payg worker intake"}, payg_env, logs=tmp_path) as workers:
+        async with engine.begin() as connection:
+            await connection.execute(text("LOCK TABLE quarantine IN EXCLUSIVE MODE"))
+            await publish(broker_url, b"bad")
+            await eventually(lambda: _blocked(engine), 60)
+            workers.kill("intake")
+        await eventually(lambda: _as_many(engine, [b"bad"]), 60)
+        await eventually(lambda: messages_in(rabbitmq, broker_url, INTAKE_QUEUE) == 0)
 
 
 async def test_a_broker_that_restarts_in_the_middle_of_a_burst_loses_nothing(
@@ -175,13 +192,8 @@ async def test_a_broker_that_restarts_in_the_middle_of_a_burst_loses_nothing(
         assert not burst.done()
         await asyncio.to_thread(restartable_rabbitmq.start)
         await burst
-        await eventually(lambda: _is_zero(broker_url), 60)
-    assert set(await passed_on(broker_url, lambda ids: len(ids) == BURST)) == expected
+        assert set(await passed_on(broker_url, lambda ids: len(ids) == BURST)) == expected
     await nothing_left(broker_url)
-
-
-async def _is_zero(broker_url: str) -> bool:
-    return await waiting(broker_url) == 0
 
 
 async def test_nothing_is_acknowledged_before_the_quarantine_is_committed(
@@ -216,7 +228,8 @@ async def test_a_bad_record_waits_for_a_database_that_is_away(
         assert await waiting(broker_url) == 1
         assert await quarantined(engine) == []
         proxy.accept()
-        async with intake(proxy.url, broker_url):
+        async with intake(proxy.url, broker_url) as stage:
             await eventually(lambda: quarantined(engine))
+            await eventually(lambda: stage.counts() == (0, 1))
     assert await quarantined(engine) == [body({"id": "bad"})]
     await nothing_left(broker_url)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
+from messaging_brokers import messages_in
 from messaging_polling import eventually
 from messaging_proxy import Proxy
 from messaging_stages import DEBIT, PRICING, Acting, Collected, enqueue, running, to_debit, to_pricing
@@ -47,12 +48,6 @@ async def dead(url: str, queue: str) -> list[bytes]:
         return [letter.body async for letter in transport.dead_letters([queue])]
 
 
-def messages(server: RabbitMQ, url: str, queue: str) -> int:
-    """Return how many messages a queue has, ready and unacknowledged."""
-    rows = server.ctl("list_queues", "-p", url.rpartition("/")[2], "name", "messages")
-    return next(int(count) for name, count in map(str.split, rows.splitlines()[1:]) if name == queue)
-
-
 async def take(url: str, queue: str, held: asyncio.Future[AbstractIncomingMessage]) -> None:
     """Hold the first message of a queue in another consumer until cancelled."""
     async with await aio_pika.connect(url) as connection:
@@ -80,6 +75,22 @@ async def test_stock_dramatiq_loses_a_message_when_its_retry_cannot_be_enqueued(
     # Neither waiting, nor delayed, nor dead; and the worker is gone, so nobody holds it.
     assert stock_counts(broker_url) == (0, 0, 0)
     assert attempts == [1]
+
+
+async def test_a_record_given_up_on_while_nothing_can_be_published_is_a_dead_letter(broker_url: str) -> None:
+    gate = Gate()
+
+    async def fail(_: list[int]) -> Sequence[StageMessage]:
+        await asyncio.to_thread(gate.wait)
+        raise ValueError("this record cannot be handled")
+
+    with Proxy(broker_url) as proxy, running(proxy.url, Acting(Stage.PRICING, fail, PRICING), threads=1):
+        enqueue(broker_url, to_pricing(1))
+        await eventually(gate.reached.is_set)
+        proxy.refuse()  # As above: the consumer stays connected, the publisher finds nobody.
+        gate.open()
+        assert len(await eventually(lambda: dead(broker_url, PRICING))) == 1
+    assert await ready(broker_url, PRICING) == 0
 
 
 @pytest.mark.usefixtures("quick_reconnects")
@@ -110,7 +121,7 @@ async def test_a_record_survives_a_broker_that_is_away(broker_url: str, during: 
             proxy.refuse()
             proxy.cut(publishing if cut == "publisher" else None)
             gate.open()
-            await eventually(lambda: sum("ConnectionClosed" in str(line) for line in logs) >= 2)
+            await eventually(lambda: sum("ConnectionClosed" in str(line) for line in logs) >= 4)
             assert await ready(broker_url, DEBIT) == 1
             proxy.accept()
             await eventually(lambda: _has(broker_url, DEBIT, 2))
@@ -142,7 +153,7 @@ async def test_stock_dramatiq_acknowledges_a_message_that_nobody_handled(
         gates[1].open()
         await eventually(gates[2].reached.is_set)
         # Message 1 is with the other consumer; message 2 is in the middle of its handler, and already gone.
-        await eventually(lambda: messages(rabbitmq, broker_url, STOCK_QUEUE) == 1)
+        await eventually(lambda: messages_in(rabbitmq, broker_url, STOCK_QUEUE) == 1)
         proxy.refuse()
         proxy.cut()
         gates[2].open()

@@ -16,12 +16,6 @@ JSON = "application/cloudevents+json"
 
 
 @pytest.fixture(params=["amqp", "redis"])
-def broker(request: pytest.FixtureRequest) -> BrokerOfTest:
-    fixture = "broker_url" if request.param == "amqp" else "redis_url"
-    return BrokerOfTest(request.getfixturevalue(fixture))
-
-
-@pytest.fixture(params=["amqp", "redis"])
 def restartable(request: pytest.FixtureRequest) -> BrokerOfTest:
     if request.param == "redis":
         redis: Redis = request.getfixturevalue("restartable_redis")
@@ -207,16 +201,3 @@ async def test_messages_survive_a_restart_of_the_broker(restartable: BrokerOfTes
     handled = Collected()
     with running(restartable.url, Acting(Stage.PRICING, handled, PRICING)):
         await eventually(lambda: handled.records == [1, 2, 3])
-
-
-async def test_a_consumer_learns_that_its_broker_went_away(restartable: BrokerOfTest) -> None:
-    assert restartable.server is not None
-    async with restartable.transport() as transport, transport.consume_usage(10) as consumer:
-        waiting = asyncio.create_task(consumer.receive())
-        assert await not_within(0.1, asyncio.shield(waiting))
-        restartable.server.kill()
-        with pytest.raises(TransportError):
-            await asyncio.wait_for(waiting, 10)
-        with pytest.raises(TransportError):
-            await asyncio.wait_for(transport.publish_usage(b"{}", JSON), 10)
-    restartable.server.start()

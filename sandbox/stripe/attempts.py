@@ -1,0 +1,121 @@
+"""One attempt to charge a card for an intent, and the states it can leave the intent in.
+
+Source: docs.stripe.com/payments/paymentintents/lifecycle and docs.stripe.com/declines.
+"""
+
+from sandbox.stripe import charges
+from sandbox.stripe.call import Call
+from sandbox.stripe.cards import AUTHENTICATION_FAILED, AUTHENTICATION_REQUIRED, Decline
+from sandbox.stripe.errors import ApiError, api_error, document_of
+from sandbox.stripe.objects import JsonObject, public
+from sandbox.stripe.payment_methods import card_of
+
+
+def attempt(call: Call, intent: JsonObject, method: JsonObject, given: JsonObject) -> None:
+    """Charge the card, or find out that its owner must authenticate first.
+
+    `given` are the parameters of the confirmation. Leaves the intent succeeded, processing or, on-session,
+    requires_action. Raises `ApiError` (402) for a decline, with the intent back in requires_payment_method;
+    what it changed by then is to be kept.
+    """
+    intent |= {
+        "payment_method": method["id"],
+        "next_action": None,
+        "last_payment_error": None,
+        "_attempts": intent["_attempts"] + 1,
+    }
+    off_session = given.get("off_session", False)
+    if card_of(method).authenticates(off_session=off_session):
+        if off_session or given.get("error_on_requires_action", False):
+            raise _declined(call, intent, method, AUTHENTICATION_REQUIRED)
+        _ask_for_action(call, intent, given.get("return_url"))
+    elif call.hold():
+        _hold(call, intent, method)
+    else:
+        declined = settle(call, intent, method, card_of(method).decline)
+        if declined is not None:
+            raise declined
+
+
+def authenticate(call: Call, intent: JsonObject, method: JsonObject, *, succeeds: bool) -> None:
+    """Go on as if the owner of the card had, or had not, authenticated an intent in requires_action."""
+    intent["next_action"] = None
+    settle(call, intent, method, card_of(method).decline if succeeds else AUTHENTICATION_FAILED)
+
+
+def settle(call: Call, intent: JsonObject, method: JsonObject, decline: Decline | None) -> ApiError | None:
+    """Make the charge, the one an intent in processing waits for if there is one, or refuse it.
+
+    Returns the error to answer with for a decline.
+    """
+    if decline is not None:
+        return _declined(call, intent, method, decline)
+    charge = _charge_of(call, intent, method)
+    charges.complete(call, charge)
+    intent |= {
+        "status": "succeeded",
+        "amount_received": intent["amount"],
+        "last_payment_error": None,
+        "latest_charge": charge["id"],
+    }
+    if method["customer"] is None:
+        call.save(method | {"_used_up": True})
+    call.save(intent)
+    call.emit("payment_intent.succeeded", intent)
+    return None
+
+
+def _ask_for_action(call: Call, intent: JsonObject, return_url: str | None) -> None:
+    url = f"{call.base_url}/authenticate/{intent['id']}"
+    if return_url is None:
+        action: JsonObject = {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
+    else:
+        redirect = {"return_url": return_url, "url": url}
+        action = {"type": "redirect_to_url", "redirect_to_url": redirect}
+    intent |= {"status": "requires_action", "next_action": action}
+    call.save(intent)
+    call.emit("payment_intent.requires_action", intent)
+
+
+def _hold(call: Call, intent: JsonObject, method: JsonObject) -> None:
+    charge = charges.begin(call, intent, method)
+    call.save(charge)
+    call.emit("charge.pending", charge)
+    intent |= {"status": "processing", "latest_charge": charge["id"]}
+    call.save(intent)
+    call.emit("payment_intent.processing", intent)
+
+
+def _declined(call: Call, intent: JsonObject, method: JsonObject, decline: Decline) -> ApiError:
+    charge = _charge_of(call, intent, method)
+    charges.refuse(call, charge, decline)
+    error: JsonObject = {
+        "charge": charge["id"],
+        "code": decline.code,
+        "decline_code": decline.decline_code,
+        "doc_url": document_of(decline.code),
+        "message": decline.message,
+        "payment_method": public(method),
+        "type": "card_error",
+    }
+    if decline.decline_code is None:
+        del error["decline_code"]
+    intent |= {
+        "status": "requires_payment_method",
+        "payment_method": None,
+        "latest_charge": charge["id"],
+        "last_payment_error": error,
+    }
+    call.save(intent)
+    call.emit("payment_intent.payment_failed", intent)
+    return api_error(402, "card_error", **_without_type(error), payment_intent=public(intent))
+
+
+def _charge_of(call: Call, intent: JsonObject, method: JsonObject) -> JsonObject:
+    if intent["status"] == "processing":
+        return call.find("charge", intent["latest_charge"], "charge")
+    return charges.begin(call, intent, method)
+
+
+def _without_type(error: JsonObject) -> JsonObject:
+    return {name: value for name, value in error.items() if name not in {"type", "doc_url"}}

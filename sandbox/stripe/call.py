@@ -1,0 +1,66 @@
+"""One request as its endpoint sees it: whose it is, when it came, and what it may read and write."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sandbox.stripe.errors import invalid_request
+from sandbox.stripe.objects import JsonObject, new_id, public
+from sandbox.stripe.store import Store
+
+API_VERSION = "2026-10-28.endive"
+
+_SPOKEN = {"payment_method": "PaymentMethod"}
+_IN_PATH = frozenset({"id", "intent"})
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request of `account`, at `now_s` (unix seconds).
+
+    `hold` tells, once for each attempt to charge, whether that attempt is to stay in `processing`.
+    `base_url` is how the client reaches this server.
+    """
+
+    store: Store
+    account: str
+    request_id: str | None
+    idempotency_key: str | None
+    now_s: int
+    base_url: str
+    hold: Callable[[], bool] = lambda: False
+
+    def find(self, kind: str, object_id: str, param: str) -> JsonObject:
+        """Return an object of the account; raises `ApiError` resource_missing: 404 for one in the path."""
+        found = self.store.get(self.account, kind, object_id)
+        if found is None:
+            raise invalid_request(
+                f"No such {_SPOKEN.get(kind, kind)}: '{object_id}'",
+                "resource_missing",
+                param,
+                status=404 if param in _IN_PATH else 400,
+            )
+        return found
+
+    def save(self, stored: JsonObject) -> None:
+        """Add or replace an object of the account."""
+        self.store.put(self.account, stored)
+
+    def emit(self, kind: str, about: JsonObject) -> None:
+        """Append an event with the object as it is now (docs.stripe.com/api/events/object).
+
+        Webhooks will be sent from here, once there are any.
+        """
+        self.save(
+            {
+                "id": new_id("evt"),
+                "object": "event",
+                "api_version": API_VERSION,
+                "created": self.now_s,
+                "data": {"object": json.loads(json.dumps(public(about)))},
+                "livemode": False,
+                "pending_webhooks": 0,
+                "request": {"id": self.request_id, "idempotency_key": self.idempotency_key},
+                "type": kind,
+            }
+        )

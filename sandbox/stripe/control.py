@@ -1,0 +1,134 @@
+"""What tests and people order from the stand-in, under `/_control/`, as JSON and without a key.
+
+It stands for what is not in Stripe's API: the network, the issuer, the owner of the card, and time.
+"""
+
+import time
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, HTTPException, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from sandbox.stripe import attempts
+from sandbox.stripe.call import Call
+from sandbox.stripe.cards import GENERIC_DECLINE, card_named
+from sandbox.stripe.faults import Fault, FaultKind, Phase
+from sandbox.stripe.gateway import Gateway
+from sandbox.stripe.objects import JsonObject, public
+
+
+class _Order(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class FaultOrder(_Order):
+    """A fault to come; see `faults.Fault`. A 429 is by default answered before anything is done."""
+
+    kind: FaultKind
+    times: Annotated[int, Field(ge=1)] | None = 1
+    path: str = "/v1/"
+    method: Literal["GET", "POST"] | None = None
+    status: Annotated[int, Field(ge=400, le=599)] = 500
+    code: str | None = None
+    phase: Phase | None = None
+    delay_ms: Annotated[int, Field(ge=0)] = 0
+
+
+class Outcome(_Order):
+    """How what an intent waits for ends; `card` is the test card whose decline a failure is like."""
+
+    payment_intent: str
+    outcome: Literal["succeed", "fail"]
+    card: str | None = None
+
+
+class CardChange(_Order):
+    """A saved card that behaves like another test card from now on."""
+
+    payment_method: str
+    card: str
+
+
+class Keys(_Order):
+    """An idempotency key, None for all."""
+
+    key: str | None = None
+
+
+def control_routes(gateway: Gateway) -> APIRouter:  # noqa: C901 - a list of small routes
+    """Return the routes below `/_control/` for one stand-in."""
+    router = APIRouter(prefix="/_control")
+    store = gateway.store
+
+    @router.get("/health")
+    async def health() -> JsonObject:
+        return {"ok": True}
+
+    @router.get("/faults")
+    async def standing() -> list[JsonObject]:
+        return [asdict(fault) for fault in gateway.faults.standing]
+
+    @router.post("/faults")
+    async def order(fault: FaultOrder) -> JsonObject:
+        phase = fault.phase or ("before" if fault.status == 429 else "during")
+        gateway.faults.standing.append(Fault(**fault.model_dump(exclude={"phase"}), phase=phase))
+        return {"standing": len(gateway.faults.standing)}
+
+    @router.delete("/faults")
+    async def clear() -> JsonObject:
+        gateway.faults.standing.clear()
+        return {"standing": 0}
+
+    @router.post("/release")
+    async def release(order: Outcome, request: Request) -> JsonObject:
+        call, intent = _waiting(gateway, order.payment_intent, "processing", request)
+        card = card_named(order.card) if order.card else None
+        decline = card.decline if card and card.decline else GENERIC_DECLINE
+        with store.transaction():
+            method = call.find("payment_method", intent["payment_method"], "payment_method")
+            attempts.settle(call, intent, method, None if order.outcome == "succeed" else decline)
+        return public(intent)
+
+    @router.post("/authenticate")
+    async def authenticate(order: Outcome, request: Request) -> JsonObject:
+        call, intent = _waiting(gateway, order.payment_intent, "requires_action", request)
+        with store.transaction():
+            method = call.find("payment_method", intent["payment_method"], "payment_method")
+            attempts.authenticate(call, intent, method, succeeds=order.outcome == "succeed")
+        return public(intent)
+
+    @router.post("/cards")
+    async def change(order: CardChange) -> JsonObject:
+        account = store.owner(order.payment_method)
+        method = store.get(account, "payment_method", order.payment_method) if account else None
+        if account is None or method is None or card_named(order.card) is None:
+            raise HTTPException(404, "no such payment method or test card")
+        store.put(account, method | {"_card": order.card})
+        return {"payment_method": order.payment_method, "card": order.card}
+
+    @router.post("/idempotency/forget")
+    async def forget(keys: Keys) -> JsonObject:
+        return {"forgotten": gateway.keys.forget(keys.key)}
+
+    @router.get("/charges")
+    async def charges() -> list[JsonObject]:
+        return [_summary(charge) for charge in store.every("charge")]
+
+    return router
+
+
+def _waiting(gateway: Gateway, intent_id: str, status: str, request: Request) -> tuple[Call, JsonObject]:
+    account = gateway.store.owner(intent_id)
+    intent = gateway.store.get(account, "payment_intent", intent_id) if account else None
+    if account is None or intent is None:
+        raise HTTPException(404, f"no such payment intent: {intent_id}")
+    if intent["status"] != status:
+        raise HTTPException(409, f"the intent is {intent['status']}, not {status}")
+    base_url = str(request.base_url).rstrip("/")
+    return Call(gateway.store, account, None, None, int(time.time()), base_url), intent
+
+
+def _summary(charge: JsonObject) -> JsonObject:
+    kept = ("id", "currency", "customer", "payment_intent", "payment_method", "status", "metadata", "created")
+    return {name: charge[name] for name in kept} | {"amount_cents": charge["amount"]}

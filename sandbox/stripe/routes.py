@@ -1,0 +1,94 @@
+"""Which path does what, and the HTTP application that serves them.
+
+Knowingly different from Stripe:
+
+- Each API key is an account of its own, and every request is served as API version 2026-10-28.endive.
+- Only what is simulated is accepted: cards, automatic capture, no SetupIntents, refunds, Checkout or webhooks
+  yet, and no update of an intent. The minima are those of some currencies, whatever the account's own.
+- Requests are executed one at a time, so that two that meet on one object never see Stripe's 429
+  lock_timeout; order it as a fault (`error`, status 429, code lock_timeout).
+- A missing object and an amount out of bounds count as execution: that answer is kept under its key.
+- An intent is canceled at its 11th confirmation (Stripe's limit varies), never from `processing`.
+- Declines carry no advice_code and no network codes; a card's `exp_year` never passes.
+"""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from sandbox.stripe import charges, customers, events, intents, payment_methods
+from sandbox.stripe.amounts import spoken
+from sandbox.stripe.control import control_routes
+from sandbox.stripe.errors import invalid_request
+from sandbox.stripe.gateway import Endpoint, Gateway
+from sandbox.stripe.store import Store
+
+_CUSTOMER = "/v1/customers/{customer}"
+_METHOD = "/v1/payment_methods/{method}"
+_INTENT = "/v1/payment_intents/{intent}"
+
+ENDPOINTS = (
+    Endpoint("POST", "/v1/customers", customers.WRITABLE, customers.create),
+    Endpoint("GET", _CUSTOMER, customers.READABLE, customers.retrieve),
+    Endpoint("POST", _CUSTOMER, customers.WRITABLE, customers.update),
+    Endpoint("GET", f"{_CUSTOMER}/payment_methods", payment_methods.LISTED, payment_methods.list_of_customer),
+    Endpoint("GET", "/v1/payment_methods", payment_methods.LISTED_BY_CUSTOMER, payment_methods.list_all),
+    Endpoint("GET", _METHOD, payment_methods.READABLE, payment_methods.retrieve),
+    Endpoint("POST", f"{_METHOD}/attach", payment_methods.ATTACHABLE, payment_methods.attach),
+    Endpoint("POST", f"{_METHOD}/detach", payment_methods.READABLE, payment_methods.detach),
+    Endpoint("POST", "/v1/payment_intents", intents.CREATABLE, intents.create),
+    Endpoint("GET", "/v1/payment_intents", intents.LISTED, intents.list_all),
+    Endpoint("GET", _INTENT, intents.READABLE, intents.retrieve),
+    Endpoint("POST", f"{_INTENT}/confirm", intents.CONFIRMABLE, intents.confirm),
+    Endpoint("POST", f"{_INTENT}/cancel", intents.CANCELABLE, intents.cancel),
+    Endpoint("GET", "/v1/charges", charges.LISTED, charges.list_all),
+    Endpoint("GET", "/v1/charges/{charge}", charges.READABLE, charges.retrieve),
+    Endpoint("GET", "/v1/events", events.LISTED, events.list_all),
+    Endpoint("GET", "/v1/events/{event}", events.READABLE, events.retrieve),
+)
+
+
+def application(state: Path) -> FastAPI:
+    """Return the application that keeps its state in the file `state`."""
+    gateway = Gateway(Store(state))
+    app = FastAPI(openapi_url=None)
+    for endpoint in (*ENDPOINTS, *_unrecognized()):
+        app.add_api_route(
+            endpoint.path, _serving(gateway, endpoint), methods=[endpoint.method], response_model=None
+        )
+    app.include_router(control_routes(gateway))
+    app.add_api_route("/receipts/{charge_id}", _receipts(gateway.store), response_model=None)
+    return app
+
+
+def _serving(gateway: Gateway, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(request: Request) -> Response:
+        return await gateway.serve(endpoint, request)
+
+    return serve
+
+
+def _unrecognized() -> list[Endpoint]:
+    def refuse(method: str) -> Endpoint:
+        def run(_call: object, _given: object, path: str) -> dict[str, object]:
+            message = f"Unrecognized request URL ({method}: /v1/{path}): not one this stand-in knows."
+            raise invalid_request(message, status=404)
+
+        return Endpoint(method, "/v1/{rest:path}", {}, run)
+
+    return [refuse(method) for method in ("GET", "POST", "DELETE")]
+
+
+def _receipts(store: Store) -> Callable[[str], Awaitable[Response]]:
+    async def receipt(charge_id: str) -> Response:
+        account = store.owner(charge_id)
+        charge = store.get(account, "charge", charge_id) if account else None
+        if charge is None or not charge["paid"]:
+            return PlainTextResponse("No such receipt.", 404)
+        return PlainTextResponse(
+            f"Receipt {charge_id}: {spoken(charge['amount'], charge['currency'])}, paid."
+        )
+
+    return receipt

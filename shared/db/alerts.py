@@ -1,0 +1,80 @@
+"""SQL of alerts: written with what they tell about, delivered later, at least once."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import RowMapping, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.db.tables import alerts
+from shared.domain.alerts import AlertType
+
+#: The account of alerts that concern none, such as a record whose key nobody knows.
+NOBODY = ""
+
+
+class NewAlert(NamedTuple):
+    """An alert to be written; ``data`` is any JSON."""
+
+    account_id: str
+    type: AlertType
+    data: Mapping[str, Any]
+    occurred_at: datetime
+
+
+async def insert_alerts(connection: AsyncConnection, new: Sequence[NewAlert]) -> list[int]:
+    """Write alerts in order, and return their sequence numbers."""
+    if not new:
+        return []
+    rows = [alert._asdict() for alert in new]
+    inserted = await connection.execute(
+        insert(alerts).returning(alerts.c.sequence, sort_by_parameter_order=True), rows
+    )
+    return list(inserted.scalars())
+
+
+async def load_undelivered(connection: AsyncConnection, sequences: Sequence[int]) -> Sequence[RowMapping]:
+    """Return those of these alerts that were not delivered yet, in order."""
+    query = select(alerts).where(alerts.c.delivered_at.is_(None), alerts.c.sequence.in_(sequences))
+    return (await connection.execute(query.order_by(alerts.c.sequence))).mappings().all()
+
+
+async def mark_delivered(connection: AsyncConnection, sequences: Sequence[int]) -> None:
+    await connection.execute(
+        update(alerts)
+        .where(alerts.c.sequence.in_(sequences), alerts.c.delivered_at.is_(None))
+        .values(delivered_at=func.now())
+    )
+
+
+async def overdue_alerts(connection: AsyncConnection, older_than: datetime, limit: int) -> list[int]:
+    """Return alerts that were written before then and are undelivered, oldest first."""
+    query = select(alerts.c.sequence).where(alerts.c.delivered_at.is_(None), alerts.c.created_at < older_than)
+    return list((await connection.execute(query.order_by(alerts.c.sequence).limit(limit))).scalars())
+
+
+async def alerts_since(connection: AsyncConnection, since: datetime) -> Sequence[RowMapping]:
+    """Return all alerts that happened since then, in order."""
+    query = select(alerts).where(alerts.c.occurred_at >= since).order_by(alerts.c.sequence)
+    return (await connection.execute(query)).mappings().all()
+
+
+async def count_undelivered(connection: AsyncConnection) -> int:
+    query = select(func.count()).select_from(alerts).where(alerts.c.delivered_at.is_(None))
+    return int((await connection.execute(query)).scalar_one())
+
+
+def alert_event(alert: RowMapping) -> dict[str, Any]:
+    """Return an alert as the CloudEvent that consumers get: its id never changes."""
+    return {
+        "specversion": "1.0",
+        "type": f"payg.{alert['type']}.v1",
+        "source": "payg",
+        "id": f"alert-{alert['sequence']}",
+        "time": alert["occurred_at"],
+        "datacontenttype": "application/json",
+        "subject": alert["account_id"] or None,
+        "sequence": alert["sequence"],
+        "data": alert["data"],
+    }

@@ -1,0 +1,176 @@
+"""SQL of top-ups: the settings of automatic ones, the rows with their states, the saved cards."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import RowMapping, Select, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.db.tables import accounts, auto_topups, payment_customers, topups
+from shared.domain.topup import AutoTopup, TopupHistory, TopupState, day_start, month_start
+
+
+@dataclass(frozen=True, slots=True)
+class Topup:
+    """A top-up as it stands in the database."""
+
+    account_id: str
+    topup_id: str
+    automatic: bool
+    state: TopupState
+    amount_nanos: int
+    payment_method_id: str
+    payment_intent_id: str | None
+    attempt: int
+    changed_at: datetime
+
+
+# Balance and top-ups in one statement: a top-up that is open no more is in the balance read with it.
+_AUTOMATIC = text("""
+    SELECT s.*, c.payment_method_id, a.balance_nanos,
+           EXISTS (SELECT FROM topups t WHERE t.account_id = s.account_id AND t.automatic AND t.state IN
+               ('pending', 'created', 'confirming', 'processing', 'retry_wait', 'action_required')) AS open,
+           (SELECT count(*) FROM topups t WHERE t.account_id = s.account_id AND t.automatic
+               AND t.state = 'succeeded' AND t.created_at >= :day) AS today,
+           (SELECT count(*) FROM topups t WHERE t.account_id = s.account_id AND t.automatic
+               AND t.state = 'succeeded' AND t.created_at >= :month) AS this_month,
+           (SELECT CASE WHEN t.state = 'failed' OR t.balance_after_nanos <= s.threshold_nanos
+                        THEN t.updated_at END
+            FROM topups t WHERE t.account_id = s.account_id AND t.automatic
+            ORDER BY t.created_at DESC LIMIT 1) AS last_fell_short_at
+    FROM auto_topups s JOIN payment_customers c USING (account_id) JOIN accounts a USING (account_id)
+    WHERE s.account_id = ANY (CAST(:account_ids AS text[])) AND s.enabled AND c.payment_method_id IS NOT NULL
+""")
+
+# A step that is due is taken by moving its time: nobody else takes it, and if we die it is due again.
+_TAKE_STEPS = text("""
+    UPDATE topups SET next_step_at = clock_timestamp() + CAST(:again_after AS interval)
+    WHERE (account_id, topup_id) IN (
+        SELECT account_id, topup_id FROM topups
+        WHERE next_step_at <= clock_timestamp() ORDER BY next_step_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+    RETURNING topup_id
+""")
+
+
+async def load_automatic(
+    connection: AsyncConnection, account_ids: Collection[str], now: datetime
+) -> dict[str, tuple[AutoTopup, int, TopupHistory, str]]:
+    """Return, for accounts with an automatic top-up, its settings, the balance, its history and the card."""
+    parameters = {"account_ids": list(account_ids), "day": day_start(now), "month": month_start(now)}
+    found = {}
+    for row in (await connection.execute(_AUTOMATIC, parameters)).mappings():
+        auto = AutoTopup(
+            row["enabled"],
+            row["threshold_nanos"],
+            row["amount_nanos"],
+            row["max_per_day"],
+            row["max_per_month"],
+        )
+        history = TopupHistory(row["open"], row["today"], row["this_month"], row["last_fell_short_at"])
+        found[row["account_id"]] = (auto, row["balance_nanos"], history, row["payment_method_id"])
+    return found
+
+
+async def save_auto_topup(connection: AsyncConnection, account_id: str, values: Mapping[str, Any]) -> None:
+    """Write the settings of an account's automatic top-up."""
+    statement = upsert(auto_topups).values(account_id=account_id, **values)
+    await connection.execute(
+        statement.on_conflict_do_update(constraint="auto_topups_pkey", set_=dict(values))
+    )
+
+
+async def change_auto_topup(connection: AsyncConnection, account_id: str, values: Mapping[str, Any]) -> None:
+    """Change settings of an automatic top-up, if the account has one."""
+    await connection.execute(
+        update(auto_topups).where(auto_topups.c.account_id == account_id).values(**values)
+    )
+
+
+async def count_soft_decline(connection: AsyncConnection, account_id: str) -> int:
+    """Count one more soft decline in a row; return how many there are now."""
+    changed = await connection.execute(
+        update(auto_topups)
+        .where(auto_topups.c.account_id == account_id)
+        .values(soft_declines=auto_topups.c.soft_declines + 1)
+        .returning(auto_topups.c.soft_declines)
+    )
+    return int(changed.scalar_one_or_none() or 0)
+
+
+async def find_auto_topup(connection: AsyncConnection, account_id: str) -> RowMapping | None:
+    query = select(auto_topups).where(auto_topups.c.account_id == account_id)
+    return (await connection.execute(query)).mappings().one_or_none()
+
+
+async def find_customer(connection: AsyncConnection, account_id: str) -> RowMapping | None:
+    """Return the account's customer at Stripe and its card, if it has one."""
+    query = select(payment_customers).where(payment_customers.c.account_id == account_id)
+    return (await connection.execute(query)).mappings().one_or_none()
+
+
+async def save_customer(connection: AsyncConnection, account_id: str, values: Mapping[str, Any]) -> None:
+    statement = upsert(payment_customers).values(account_id=account_id, **values)
+    await connection.execute(
+        statement.on_conflict_do_update(constraint="payment_customers_pkey", set_=dict(values))
+    )
+
+
+async def insert_topups(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write new top-ups: they are committed before Stripe hears of them."""
+    if rows:
+        await connection.execute(insert(topups), [dict(row) for row in rows])
+
+
+async def load_topup(connection: AsyncConnection, topup_id: str, *, lock: bool = False) -> Topup | None:
+    """Return a top-up; locked, nobody else changes it until the transaction ends."""
+    query: Select[Any] = select(
+        topups.c.account_id,
+        topups.c.topup_id,
+        topups.c.automatic,
+        topups.c.state,
+        topups.c.amount_nanos,
+        topups.c.payment_method_id,
+        topups.c.payment_intent_id,
+        topups.c.attempt,
+        topups.c.updated_at,
+    ).where(topups.c.topup_id == topup_id)
+    row = (await connection.execute(query.with_for_update() if lock else query)).one_or_none()
+    return Topup(row[0], row[1], row[2], TopupState(row[3]), *row[4:]) if row else None
+
+
+async def change_topup(connection: AsyncConnection, topup: Topup, values: Mapping[str, Any]) -> None:
+    """Change a top-up."""
+    mine = (topups.c.account_id == topup.account_id) & (topups.c.topup_id == topup.topup_id)
+    await connection.execute(update(topups).where(mine).values(**values, updated_at=func.clock_timestamp()))
+
+
+async def look_again(connection: AsyncConnection, topup_id: str, at: datetime) -> None:
+    """Let a top-up that waits for nothing but us be looked at again then."""
+    ours = (TopupState.PENDING, TopupState.CREATED, TopupState.CONFIRMING, TopupState.PROCESSING)
+    await connection.execute(
+        update(topups).where(topups.c.topup_id == topup_id, topups.c.state.in_(ours)).values(next_step_at=at)
+    )
+
+
+async def take_due_steps(connection: AsyncConnection, *, again_after: timedelta, limit: int) -> list[str]:
+    """Return top-ups whose next step is due, and let them be due again after a timedelta."""
+    rows = await connection.execute(_TAKE_STEPS, {"again_after": again_after, "limit": limit})
+    return list(rows.scalars())
+
+
+async def list_topups(connection: AsyncConnection, account_id: str | None) -> Sequence[RowMapping]:
+    """Return top-ups, oldest first."""
+    query = select(topups).order_by(topups.c.created_at, topups.c.topup_id)
+    if account_id is not None:
+        query = query.where(topups.c.account_id == account_id)
+    return (await connection.execute(query)).mappings().all()
+
+
+async def find_balance(connection: AsyncConnection, account_id: str) -> int | None:
+    """Return the balance of an account as this transaction sees it, or None where there is no account."""
+    query = select(accounts.c.balance_nanos).where(accounts.c.account_id == account_id)
+    balance: int | None = (await connection.execute(query)).scalar_one_or_none()
+    return balance

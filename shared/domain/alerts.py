@@ -1,0 +1,145 @@
+"""What is told about an account, and when: a pure fold over its transfers in order of ``seq``.
+
+The fold has memory: a level is told once, and again only after the balance has risen a tenth above its bound.
+So a dip that recovered before anybody looked is told, a balance that hovers around a bound is told once, and
+the alerts follow from the books alone.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from shared.domain.ledger import TransferKind
+from shared.domain.levels import DEFAULT_BOUNDS, Bounds, Level, level_of
+from shared.domain.money import format_dollars
+
+_BY_SEVERITY = tuple(Level)
+_SEVERITY = {level: number for number, level in enumerate(_BY_SEVERITY)}
+
+
+class AlertType(StrEnum):
+    """The contract's alert types, which are their routing keys."""
+
+    BALANCE_LOW = "balance.low"
+    BALANCE_WARNING = "balance.warning"
+    BALANCE_CRITICAL = "balance.critical"
+    BALANCE_EXHAUSTED = "balance.exhausted"
+    BALANCE_RECOVERED = "balance.recovered"
+    TOPUP_SUCCEEDED = "topup.succeeded"
+    TOPUP_FAILED = "topup.failed"
+    TOPUP_ACTION_REQUIRED = "topup.action_required"
+    TOPUP_DISABLED = "topup.disabled"
+    QUOTA_EXHAUSTED = "quota.exhausted"
+    QUOTA_RESET = "quota.reset"
+    SPENDING_LIMIT_REACHED = "spending_limit.reached"
+    KEY_LIMIT_REACHED = "key.limit_reached"
+    USAGE_QUARANTINED = "usage.quarantined"
+
+
+class Entry(NamedTuple):
+    """What the fold needs of a transfer."""
+
+    seq: int
+    kind: str
+    balance_after_nanos: int
+    quota_amount_nanos: int
+    quota_after_nanos: int
+    cycle_spent_after_nanos: int
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an account was told and not yet re-armed for. A new account starts armed and silent."""
+
+    level: Level = Level.NORMAL
+    quota: bool = False
+    spending_limit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The settings of an account that alerts depend on."""
+
+    bounds: Bounds = DEFAULT_BOUNDS
+    spending_limit_nanos: int | None = None
+
+
+class Alert(NamedTuple):
+    """One thing to tell. ``balance_nanos`` is that after the transfer it is about."""
+
+    type: AlertType
+    transfer_seq: int
+    level: Level
+    balance_nanos: int
+    occurred_at: datetime
+
+
+def alert_data(
+    account_id: str | None, balance_nanos: int | None, occurred_at: datetime, level: Level | None
+) -> dict[str, Any]:
+    """Return what every alert says in its ``data``; balance and level are None where there is no account."""
+    return {
+        "account_id": account_id,
+        "level": None if level is None else str(level),
+        "balance_nanos": balance_nanos,
+        "balance": None if balance_nanos is None else format_dollars(balance_nanos),
+        "occurred_at": occurred_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+    }
+
+
+def fold(told: Told, entries: Iterable[Entry], limits: Limits) -> tuple[Told, list[Alert]]:
+    """Return what the account has been told after these transfers, and the alerts on the way."""
+    alerts: list[Alert] = []
+    for entry in entries:
+        level = level_of(entry.balance_after_nanos, limits.bounds)
+        told, types = _step(told, entry, level, limits)
+        alerts += (
+            Alert(type_, entry.seq, level, entry.balance_after_nanos, entry.occurred_at) for type_ in types
+        )
+    return told, alerts
+
+
+def _step(told: Told, entry: Entry, level: Level, limits: Limits) -> tuple[Told, list[AlertType]]:
+    types = []
+    alert_level, balance_alert = _balance(told.level, level, entry.balance_after_nanos, limits.bounds)
+    if balance_alert:
+        types.append(balance_alert)
+    if entry.kind == TransferKind.QUOTA_RESET:
+        types.append(AlertType.QUOTA_RESET)
+    took_quota = entry.kind == TransferKind.USAGE and entry.quota_amount_nanos < 0
+    if took_quota and entry.quota_after_nanos == 0 and not told.quota:
+        types.append(AlertType.QUOTA_EXHAUSTED)
+    limit = limits.spending_limit_nanos
+    reached = limit is not None and 0 < limit <= entry.cycle_spent_after_nanos
+    if reached and not told.spending_limit:
+        types.append(AlertType.SPENDING_LIMIT_REACHED)
+    quota_told = entry.quota_after_nanos == 0 and (told.quota or took_quota)
+    return replace(told, level=alert_level, quota=quota_told, spending_limit=reached), types
+
+
+def _balance(told: Level, level: Level, balance_nanos: int, bounds: Bounds) -> tuple[Level, AlertType | None]:
+    """Return the level told after a balance was seen, and the alert for it: at most one, the worst."""
+    armed = told
+    while armed is not Level.NORMAL and balance_nanos * 10 >= _rearms_at_tenths(armed, bounds):
+        armed = _BY_SEVERITY[_SEVERITY[armed] - 1]
+    if _SEVERITY[level] > _SEVERITY[armed]:
+        return level, AlertType(f"balance.{level}")
+    if armed is Level.NORMAL and told is not Level.NORMAL:
+        return armed, AlertType.BALANCE_RECOVERED
+    return armed, None
+
+
+def _rearms_at_tenths(level: Level, bounds: Bounds) -> int:
+    """Return ten times the balance at which a level can be told again."""
+    positive = [
+        bound for bound in (bounds.low_nanos, bounds.warning_nanos, bounds.critical_nanos) if bound > 0
+    ]
+    return {
+        Level.LOW: 11 * bounds.low_nanos,
+        Level.WARNING: 11 * bounds.warning_nanos,
+        Level.CRITICAL: 11 * bounds.critical_nanos,
+        Level.EXHAUSTED: min(positive, default=0),
+    }[level]

@@ -1,0 +1,96 @@
+"""Clock: the one scheduled process. It finds what time, or a process that died, left undone.
+
+Every second: accounts that are due for evaluation, alerts that were not delivered, top-ups whose next step is
+due, cycles that ended. Two clocks at once do no harm: what one takes the other does not, or does again
+without effect.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+import dramatiq
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.db import alerts, books, evaluations, topups
+from shared.messaging.envelope import messages_to
+from shared.messaging.failure import is_transient
+from shared.messaging.topology import Stage
+from shared.operations.accounts import roll_over_account
+
+log = structlog.get_logger(__name__)
+
+TICK_S = 1.0
+_BATCH = 500
+#: A message from the stage that gave the reason is quicker than this; then it is the clock's turn.
+_DUE_FOR_S = 1.0
+_AGAIN_AFTER_S = 3.0
+_UNDELIVERED_FOR = timedelta(seconds=2)
+_STEP_AGAIN_AFTER = timedelta(seconds=30)
+
+
+class Clock:
+    """The sweeps, each a unit of work of its own."""
+
+    def __init__(
+        self, engine: AsyncEngine, broker: dramatiq.Broker, now: Callable[[], datetime], grace: timedelta
+    ) -> None:
+        self._engine = engine
+        self._broker = broker
+        self._now = now
+        self._grace = grace
+        # dramatiq's connections belong to a thread, so one thread does all the publishing.
+        self._publisher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publisher")
+
+    def close(self) -> None:
+        """Wait for a publish that is under way; the broker may be closed after that."""
+        self._publisher.shutdown(wait=True, cancel_futures=True)
+
+    async def run(self) -> None:
+        """Sweep every second until cancelled; a sweep that fails is tried again at the next tick."""
+        while True:
+            for sweep in self._sweeps():
+                try:
+                    await sweep()
+                except Exception as error:
+                    if not is_transient(error):
+                        raise
+                    log.warning("sweep interrupted", error=repr(error))
+            await asyncio.sleep(TICK_S)
+
+    def _sweeps(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        return (self.roll_cycles, self.evaluate_due, self.deliver_alerts, self.advance_topups)
+
+    async def evaluate_due(self) -> None:
+        """Send accounts to thresholds that are due and were not evaluated."""
+        async with self._engine.begin() as connection:
+            due = await evaluations.take_due(
+                connection, older_than_s=_DUE_FOR_S, again_after_s=_AGAIN_AFTER_S, limit=_BATCH
+            )
+        await self._send(Stage.THRESHOLDS, due)
+
+    async def deliver_alerts(self) -> None:
+        """Send alerts to notifications that a process died with."""
+        async with self._engine.connect() as connection:
+            overdue = await alerts.overdue_alerts(connection, self._now() - _UNDELIVERED_FOR, _BATCH)
+        await self._send(Stage.NOTIFICATIONS, overdue)
+
+    async def advance_topups(self) -> None:
+        """Send top-ups on whose next step is due: a retry, an expiry, or one that a process died with."""
+        async with self._engine.begin() as connection:
+            due = await topups.take_due_steps(connection, again_after=_STEP_AGAIN_AFTER, limit=_BATCH)
+        await self._send(Stage.TOPUP, due)
+
+    async def roll_cycles(self) -> None:
+        """Open the next cycle of accounts whose last one ended."""
+        async with self._engine.connect() as connection:
+            ended = await books.accounts_to_roll(connection, self._now(), _BATCH)
+        for account_id in ended:
+            await roll_over_account(self._engine, account_id, self._grace)
+
+    async def _send(self, stage: Stage, elements: Sequence[object]) -> None:
+        loop = asyncio.get_running_loop()
+        for message in messages_to(stage, elements):
+            await loop.run_in_executor(self._publisher, self._broker.enqueue, message.encode())

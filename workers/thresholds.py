@@ -1,0 +1,115 @@
+"""Thresholds: see which levels were crossed since the last look, and whether a top-up is due.
+
+It works from committed state, never from what a message says: a message only names accounts. The fold over an
+account's transfers, the alerts and the top-up it leads to are committed together with how far it came.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from shared.db import alerts, evaluations, topups
+from shared.db.alerts import NewAlert
+from shared.db.evaluations import EvaluatedAccount, KeyCharge
+from shared.domain.alerts import Alert, AlertType, Entry, alert_data, fold
+from shared.domain.levels import level_of
+from shared.domain.topup import TopUp, TopupState, WaitUntil, decide
+from shared.ids import new_id
+from shared.messaging.envelope import StageMessage, messages_to
+from shared.messaging.topology import Stage
+
+#: How long a message may take to the top-up stage before the clock sends it again.
+_STEP_LEASE = timedelta(seconds=5)
+
+
+class Thresholds:
+    """The thresholds stage."""
+
+    def __init__(self, engine: AsyncEngine, now: Callable[[], datetime], cooldown: timedelta) -> None:
+        self._engine = engine
+        self._now = now
+        self._cooldown = cooldown
+
+    async def handle(self, account_ids: list[str]) -> Sequence[StageMessage]:
+        """Evaluate accounts; return what notifications and top-up have to do."""
+        async with self._engine.begin() as connection:
+            accounts = await evaluations.lock_accounts(connection, set(account_ids))
+            told = await self._tell(connection, accounts)
+            started, later = await self._top_up(connection, accounts)
+            await evaluations.settle_due(connection, accounts, later)
+        return messages_to(Stage.NOTIFICATIONS, told) + messages_to(Stage.TOPUP, started)
+
+    async def _tell(self, connection: AsyncConnection, accounts: Sequence[EvaluatedAccount]) -> list[int]:
+        entries = await evaluations.new_entries(connection, accounts)
+        charges = await evaluations.new_key_charges(connection, accounts)
+        new: list[NewAlert] = []
+        evaluated = []
+        for account in accounts:
+            told, crossed = fold(account.told, entries.get(account.account_id, ()), account.limits)
+            evaluated.append((account, told))
+            new += (_alert(account.account_id, alert) for alert in crossed)
+        new += _key_alerts(entries, charges)
+        await evaluations.save_evaluations(connection, evaluated)
+        await evaluations.add_key_spend(connection, [charge for charge, _ in charges])
+        return await alerts.insert_alerts(connection, new)
+
+    async def _top_up(
+        self, connection: AsyncConnection, accounts: Sequence[EvaluatedAccount]
+    ) -> tuple[list[str], Mapping[str, datetime]]:
+        now = self._now()
+        automatic = await topups.load_automatic(connection, [a.account_id for a in accounts], now)
+        rows, later = [], {}
+        for account in accounts:
+            if account.account_id not in automatic:
+                continue
+            auto, balance_nanos, history, card = automatic[account.account_id]
+            decision = decide(auto, balance_nanos, history, now, self._cooldown)
+            if isinstance(decision, WaitUntil):
+                later[account.account_id] = decision.time
+            elif isinstance(decision, TopUp):
+                rows.append(
+                    {
+                        "account_id": account.account_id,
+                        "topup_id": new_id("top"),
+                        "automatic": True,
+                        "state": TopupState.PENDING,
+                        "amount_nanos": decision.amount_nanos,
+                        "payment_method_id": card,
+                        "next_step_at": now + _STEP_LEASE,
+                    }
+                )
+        await topups.insert_topups(connection, rows)
+        return [str(row["topup_id"]) for row in rows], later
+
+
+def _alert(account_id: str, alert: Alert) -> NewAlert:
+    data = alert_data(account_id, alert.balance_nanos, alert.occurred_at, alert.level)
+    return NewAlert(account_id, alert.type, data | {"transfer_seq": alert.transfer_seq}, alert.occurred_at)
+
+
+def _key_alerts(
+    entries: Mapping[str, Sequence[Entry]], charges: Sequence[tuple[KeyCharge, int]]
+) -> list[NewAlert]:
+    """Return an alert for each key whose spend reached its limit in one of these transfers."""
+    by_transfer = {(account_id, entry.seq): entry for account_id, found in entries.items() for entry in found}
+    new = []
+    for charge, before_nanos in charges:
+        after_nanos = before_nanos + charge.charge_nanos
+        if not before_nanos < charge.limit_nanos <= after_nanos:
+            continue
+        entry = by_transfer[charge.account_id, charge.transfer_seq]
+        data = alert_data(
+            charge.account_id,
+            entry.balance_after_nanos,
+            entry.occurred_at,
+            level_of(entry.balance_after_nanos),
+        )
+        data |= {
+            "transfer_seq": charge.transfer_seq,
+            "api_key_id": charge.api_key_id,
+            "limit_nanos": charge.limit_nanos,
+            "spent_nanos": after_nanos,
+        }
+        new.append(NewAlert(charge.account_id, AlertType.KEY_LIMIT_REACHED, data, entry.occurred_at))
+    return new
