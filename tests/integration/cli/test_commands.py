@@ -56,7 +56,7 @@ async def _process(url: str, raws: Sequence[bytes]) -> None:
 
 
 async def _evaluate(url: str, broker_url: str) -> None:
-    """Evaluate what is due and deliver what there is to tell, as thresholds, notifications and the clock do."""
+    """Evaluate what is due and deliver what there is to tell, as the later stages do."""
     engine = create_engine(url)
     notifications = Notifications(engine, partial(open_transport, broker_url))
     async with engine.connect() as connection:
