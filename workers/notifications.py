@@ -1,6 +1,8 @@
 """Notifications: publish alerts that are committed and not yet delivered, at least once, with stable ids."""
 
+import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 from sqlalchemy import RowMapping
@@ -18,6 +20,7 @@ class Notifications:
         self._engine = engine
         self._open_transport = open_transport
         self._transport: Transport | None = None
+        self._publishing = asyncio.Lock()
 
     async def handle(self, sequences: list[int]) -> Sequence[StageMessage]:
         """Deliver alerts; those that were delivered before are passed over."""
@@ -36,10 +39,15 @@ class Notifications:
             await self._transport.__aexit__(None, None, None)
 
     async def _publish(self, alert: RowMapping) -> None:
-        try:
-            if self._transport is None:
-                self._transport = await self._open_transport().__aenter__()
-            await self._transport.publish_alert(msgspec.json.encode(alerts.alert_event(alert)), alert["type"])
-        except TransportError:
-            self._transport = None
-            raise
+        body = msgspec.json.encode(alerts.alert_event(alert))
+        async with self._publishing:
+            try:
+                if self._transport is None:
+                    self._transport = await self._open_transport().__aenter__()
+                await self._transport.publish_alert(body, alert["type"])
+            except TransportError:
+                broken, self._transport = self._transport, None
+                if broken is not None:
+                    with suppress(Exception):
+                        await broken.__aexit__(None, None, None)
+                raise

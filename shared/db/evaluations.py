@@ -106,9 +106,15 @@ _MARK_DUE = text("""
     ON CONFLICT (account_id) DO UPDATE SET due_at = least(due.due_at, excluded.due_at), mark = due.mark + 1
 """)
 _DONE = text("""
-    DELETE FROM due_evaluations d
-    USING unnest(CAST(:account_ids AS text[]), CAST(:marks AS bigint[])) AS seen (account_id, mark)
-    WHERE d.account_id = seen.account_id AND d.mark = seen.mark
+    WITH seen AS MATERIALIZED (
+        SELECT d.account_id
+        FROM due_evaluations d
+        JOIN unnest(CAST(:account_ids AS text[]), CAST(:marks AS bigint[])) AS s (account_id, mark)
+             USING (account_id, mark)
+        ORDER BY d.account_id
+        FOR UPDATE OF d
+    )
+    DELETE FROM due_evaluations d USING seen WHERE d.account_id = seen.account_id
 """)
 _DUE_LATER = text("""
     INSERT INTO due_evaluations AS due (account_id, due_at, mark)

@@ -30,12 +30,12 @@ DEFAULT_BOUNDS = Bounds()
 
 def level_of(balance_nanos: int, bounds: Bounds = DEFAULT_BOUNDS) -> Level:
     """Return the level: *normal* > low bound >= *low* > warning bound >= *warning* >= critical bound > ..."""
+    if balance_nanos <= 0:
+        return Level.EXHAUSTED
     if balance_nanos > bounds.low_nanos:
         return Level.NORMAL
     if balance_nanos > bounds.warning_nanos:
         return Level.LOW
     if balance_nanos >= bounds.critical_nanos:
         return Level.WARNING
-    if balance_nanos > 0:
-        return Level.CRITICAL
-    return Level.EXHAUSTED
+    return Level.CRITICAL

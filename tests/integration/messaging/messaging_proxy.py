@@ -49,11 +49,12 @@ class Proxy:
 
     def refuse(self) -> None:
         """Refuse new connections; those that are open stay."""
-        if self._listener is not None:
+        with self._lock:
+            listener, self._listener = self._listener, None
+        if listener is not None:
             with contextlib.suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-            self._listener = None
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
 
     def accept(self) -> None:
         """Take new connections (again)."""
@@ -88,6 +89,9 @@ class Proxy:
                 client.close()
                 continue
             with self._lock:
+                if self._listener is not listener:  # Refused meanwhile.
+                    link.cut()
+                    return
                 self._links.add(link)
             for source, sink in ((link.client, link.server), (link.server, link.client)):
                 threading.Thread(target=self._forward, args=(link, source, sink), daemon=True).start()

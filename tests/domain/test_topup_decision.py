@@ -1,0 +1,185 @@
+"""Whether an account is topped up now, later, or not at all."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain.money import NANOS_PER_DOLLAR
+from shared.domain.topup import (
+    OPEN_STATES,
+    AutoTopup,
+    TopUp,
+    TopupHistory,
+    TopupState,
+    WaitUntil,
+    day_start,
+    decide,
+    month_start,
+    next_day,
+    next_month,
+)
+
+DOLLAR = NANOS_PER_DOLLAR
+NOW = datetime(2026, 11, 23, 12, 30, 5, 7, tzinfo=UTC)
+COOLDOWN = timedelta(seconds=60)
+AUTO = AutoTopup(
+    enabled=True, threshold_nanos=10 * DOLLAR, amount_nanos=25 * DOLLAR, max_per_day=3, max_per_month=9
+)
+LOW = 10 * DOLLAR - 1
+NEW = TopupHistory()
+TOMORROW = datetime(2026, 11, 24, tzinfo=UTC)
+NEXT_MONTH = datetime(2026, 12, 1, tzinfo=UTC)
+
+
+def decided(
+    balance_nanos: int = LOW, history: TopupHistory = NEW, auto: AutoTopup = AUTO, now: datetime = NOW
+) -> TopUp | WaitUntil | None:
+    return decide(auto, balance_nanos, history, now, COOLDOWN)
+
+
+def test_strictly_below_the_threshold_charges_the_amount() -> None:
+    assert decided(10 * DOLLAR - 1) == TopUp(25 * DOLLAR)
+    assert decided(-(10**15)) == TopUp(25 * DOLLAR)
+
+
+@pytest.mark.parametrize("balance_nanos", [10 * DOLLAR, 10 * DOLLAR + 1, 10**15])
+def test_at_the_threshold_or_above_it_nothing_is_due(balance_nanos: int) -> None:
+    assert decided(balance_nanos) is None
+
+
+def test_a_threshold_of_zero_waits_for_debt() -> None:
+    at_zero = replace(AUTO, threshold_nanos=0)
+    assert decided(0, auto=at_zero) is None
+    assert decided(-1, auto=at_zero) == TopUp(25 * DOLLAR)
+
+
+def test_switched_off_nothing_is_due() -> None:
+    assert decided(-DOLLAR, auto=replace(AUTO, enabled=False)) is None
+
+
+def test_money_on_its_way_suppresses_another() -> None:
+    assert decided(history=TopupHistory(open=True)) is None
+
+
+def test_money_may_come_in_every_state_that_is_not_final() -> None:
+    final = {TopupState.SUCCEEDED, TopupState.FAILED, TopupState.CANCELED, TopupState.QUARANTINED}
+    assert set(OPEN_STATES) == set(TopupState) - final
+
+
+def test_after_one_that_lifted_the_balance_the_next_does_not_wait() -> None:
+    assert decided(history=TopupHistory(today=1, this_month=1)) == TopUp(25 * DOLLAR)
+
+
+def test_after_one_that_fell_short_the_next_waits_for_the_cool_down() -> None:
+    at = NOW - timedelta(seconds=20)
+    assert decided(history=TopupHistory(last_fell_short_at=at)) == WaitUntil(at + COOLDOWN)
+
+
+@pytest.mark.parametrize("ago_s", [60, 61, 10**6])
+def test_a_cool_down_that_is_over_holds_nothing_up(ago_s: int) -> None:
+    history = TopupHistory(last_fell_short_at=NOW - timedelta(seconds=ago_s))
+    assert decided(history=history) == TopUp(25 * DOLLAR)
+
+
+def test_the_cap_of_a_day_waits_for_the_next_utc_day() -> None:
+    assert decided(history=TopupHistory(today=2, this_month=2)) == TopUp(25 * DOLLAR)
+    assert decided(history=TopupHistory(today=3, this_month=3)) == WaitUntil(TOMORROW)
+    assert decided(history=TopupHistory(today=4, this_month=4)) == WaitUntil(TOMORROW)
+
+
+def test_the_cap_of_a_month_waits_for_the_next_utc_month() -> None:
+    assert decided(history=TopupHistory(today=0, this_month=8)) == TopUp(25 * DOLLAR)
+    assert decided(history=TopupHistory(today=0, this_month=9)) == WaitUntil(NEXT_MONTH)
+
+
+def test_of_several_reasons_to_wait_the_longest_counts() -> None:
+    history = TopupHistory(today=3, this_month=9, last_fell_short_at=NOW)
+    assert decided(history=history) == WaitUntil(NEXT_MONTH)
+    late = datetime(2026, 11, 23, 23, 59, 30, tzinfo=UTC)
+    short = TopupHistory(today=3, this_month=3, last_fell_short_at=late)
+    assert decided(history=short, now=late) == WaitUntil(late + COOLDOWN)
+
+
+@pytest.mark.parametrize(
+    ("now", "day", "month"),
+    [
+        ("2026-12-31T23:59:59.999999+00:00", "2027-01-01T00:00:00+00:00", "2027-01-01T00:00:00+00:00"),
+        ("2028-02-28T10:00:00+00:00", "2028-02-29T00:00:00+00:00", "2028-03-01T00:00:00+00:00"),
+        ("2026-01-31T00:00:00+00:00", "2026-02-01T00:00:00+00:00", "2026-02-01T00:00:00+00:00"),
+        ("2026-06-01T00:30:00+02:00", "2026-06-01T00:00:00+00:00", "2026-06-01T00:00:00+00:00"),
+    ],
+)
+def test_days_and_months_are_those_of_utc(now: str, day: str, month: str) -> None:
+    assert next_day(datetime.fromisoformat(now)) == datetime.fromisoformat(day)
+    assert next_month(datetime.fromisoformat(now)) == datetime.fromisoformat(month)
+
+
+instants = st.datetimes(
+    datetime(2020, 1, 1),  # noqa: DTZ001 - Hypothesis adds the zone
+    datetime(2090, 1, 1),  # noqa: DTZ001
+    timezones=st.sampled_from([UTC, timezone(timedelta(hours=-7))]),
+)
+histories = st.builds(
+    TopupHistory,
+    open=st.booleans(),
+    today=st.integers(0, 5),
+    this_month=st.integers(0, 12),
+    last_fell_short_at=st.none() | instants,
+)
+autos = st.builds(
+    AutoTopup,
+    enabled=st.booleans(),
+    threshold_nanos=st.integers(0, 100),
+    amount_nanos=st.integers(1, 50),
+    max_per_day=st.integers(1, 4),
+    max_per_month=st.integers(1, 10),
+)
+balances = st.integers(-20, 120)
+
+
+@given(autos, balances, histories, instants)
+def test_it_charges_exactly_when_every_condition_holds(
+    auto: AutoTopup, balance_nanos: int, history: TopupHistory, now: datetime
+) -> None:
+    decision = decide(auto, balance_nanos, history, now, COOLDOWN)
+    short_at = history.last_fell_short_at
+    due = auto.enabled and not history.open and balance_nanos < auto.threshold_nanos
+    free = (
+        (short_at is None or now >= short_at + COOLDOWN)
+        and history.today < auto.max_per_day
+        and history.this_month < auto.max_per_month
+    )
+    assert (decision is None) == (not due)
+    assert isinstance(decision, TopUp) == (due and free)
+    if isinstance(decision, TopUp):
+        assert decision.amount_nanos == auto.amount_nanos
+
+
+@given(autos, balances, histories, instants)
+def test_who_waits_until_then_is_topped_up_then(
+    auto: AutoTopup, balance_nanos: int, history: TopupHistory, now: datetime
+) -> None:
+    decision = decide(auto, balance_nanos, history, now, COOLDOWN)
+    if not isinstance(decision, WaitUntil):
+        return
+    assert decision.time > now
+    then = decision.time
+    # What was counted for a day or a month that is over by then no longer counts.
+    later = replace(
+        history,
+        today=history.today if day_start(then) == day_start(now) else 0,
+        this_month=history.this_month if month_start(then) == month_start(now) else 0,
+    )
+    assert decide(auto, balance_nanos, later, then, COOLDOWN) == TopUp(auto.amount_nanos)
+
+
+@given(autos, histories, instants, st.integers(0, 50), balances)
+def test_more_money_never_makes_a_top_up_more_urgent(
+    auto: AutoTopup, history: TopupHistory, now: datetime, more_nanos: int, balance_nanos: int
+) -> None:
+    poorer = decide(auto, balance_nanos, history, now, COOLDOWN)
+    richer = decide(auto, balance_nanos + more_nanos, history, now, COOLDOWN)
+    assert richer in (None, poorer)

@@ -1,0 +1,44 @@
+"""One stand-in for Stripe for all tests here; each test has a database and an account there of its own."""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from low_money import LowMoney
+from low_processes import Processes, started
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from sandbox.servers import Postgres, RabbitMQ
+from sandbox.stripe import FakeStripe
+from sandbox.stripe.controls import Controls
+
+_numbers = count()
+
+
+@pytest.fixture(scope="session")
+def low_stripe(servers_directory: Path) -> Iterator[FakeStripe]:
+    with FakeStripe(servers_directory / "low_stripe") as server:
+        yield server
+
+
+@pytest.fixture
+def low_controls(low_stripe: FakeStripe) -> Iterator[Controls]:
+    with Controls(low_stripe.url) as controls:
+        yield controls
+        controls.clear_faults()
+
+
+@pytest.fixture
+def money(engine: AsyncEngine, database_url: str, low_stripe: FakeStripe, low_controls: Controls) -> LowMoney:
+    key = f"sk_test_low_{next(_numbers)}"
+    return LowMoney(engine, database_url, low_controls, low_stripe.url, key)
+
+
+@pytest.fixture(scope="module")
+def processes(
+    postgres: Postgres, rabbitmq: RabbitMQ, low_stripe: FakeStripe, servers_directory: Path
+) -> Iterator[Processes]:
+    """The real processes of every stage and two clocks, on a database and a virtual host of their own."""
+    with started(postgres, rabbitmq, low_stripe, servers_directory / "low_logs") as processes:
+        yield processes

@@ -1,0 +1,159 @@
+"""An account whose money runs low, the stages that see to it, and ways to read what they did."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from sandbox.stripe.controls import Controls
+from shared.clock import utc_now
+from shared.domain.money import NANOS_PER_DOLLAR
+from shared.gateways.stripe_payments import StripePayments
+from shared.messaging.envelope import StageMessage
+from shared.messaging.topology import Stage
+from shared.operations.accounts import create_account
+from shared.operations.audit import audit
+from shared.operations.money import credit_account
+from shared.operations.settle import SettlePolicy
+from shared.operations.topups import create_topup, save_card, set_auto_topup
+from workers.thresholds import Thresholds
+from workers.topup import TopUps
+
+DOLLAR = NANOS_PER_DOLLAR
+GRACE = timedelta(hours=1)
+RETRY = timedelta(hours=1)
+COOLDOWN = timedelta(seconds=60)
+DAY = timedelta(days=1)
+
+
+def later(wait: timedelta = timedelta(0)) -> Callable[[], datetime]:
+    """Return a clock that is ahead by so much."""
+    return lambda: utc_now() + wait
+
+
+@dataclass(frozen=True)
+class LowMoney:
+    """A database and an account at the stand-in for Stripe."""
+
+    engine: AsyncEngine
+    database_url: str
+    controls: Controls
+    stripe_url: str
+    stripe_key: str
+
+    @property
+    def payments(self) -> StripePayments:
+        return StripePayments(self.stripe_key, self.stripe_url)
+
+    def thresholds(self, engine: AsyncEngine | None = None, ahead: timedelta = timedelta(0)) -> Thresholds:
+        return Thresholds(engine or self.engine, later(ahead), COOLDOWN)
+
+    def topups(self, engine: AsyncEngine | None = None, ahead: timedelta = timedelta(0)) -> TopUps:
+        return TopUps(engine or self.engine, self.payments, later(ahead), SettlePolicy(RETRY, GRACE))
+
+    async def account(self, balance: int = 3, card: str | None = None) -> str:
+        """An account with so many dollars and an automatic top-up of $25 below $10; return its id.
+
+        With ``card`` its card behaves like another test card from the time after it was saved.
+        """
+        account_id = await self.account_without_topup(balance)
+        await set_auto_topup(
+            self.engine,
+            self.payments,
+            account_id,
+            threshold_nanos=10 * DOLLAR,
+            amount_nanos=25 * DOLLAR,
+            payment_method="pm_card_visa",
+        )
+        if card:
+            await self.change_card(account_id, card)
+        return account_id
+
+    async def account_without_topup(self, balance: int = 3) -> str:
+        account_id, _ = await create_account(self.engine)
+        if balance:
+            await credit_account(self.engine, account_id, balance * DOLLAR, "opening", GRACE)
+        return account_id
+
+    async def change_card(self, account_id: str, card: str) -> None:
+        """Let the saved card behave like another one from now on."""
+        found = await self.rows("SELECT * FROM payment_customers WHERE account_id = :id", id=account_id)
+        self.controls.change_card(found[0]["payment_method_id"], card)
+
+    async def due(self, balance: int = 3, card: str | None = None) -> tuple[str, str]:
+        """An account that thresholds began a top-up for; return its id and the top-up's."""
+        account_id = await self.account(balance, card)
+        (topup_id,) = elements(await self.thresholds().handle([account_id]), Stage.TOPUP)
+        return account_id, topup_id
+
+    async def by_hand(self, card: str | None = None) -> tuple[str, str]:
+        """An account with a saved card and a top-up that its owner asked for."""
+        account_id = await self.account_without_topup()
+        await save_card(self.engine, self.payments, account_id, "pm_card_visa")
+        if card:
+            await self.change_card(account_id, card)
+        return account_id, (await create_topup(self.engine, account_id, 25 * DOLLAR))["id"]
+
+    async def topup(self, topup_id: str) -> dict[str, Any]:
+        return (await self.rows("SELECT * FROM topups WHERE topup_id = :id", id=topup_id))[0]
+
+    async def state(self, topup_id: str) -> str:
+        return str((await self.topup(topup_id))["state"])
+
+    async def auto(self, account_id: str) -> dict[str, Any]:
+        return (await self.rows("SELECT * FROM auto_topups WHERE account_id = :id", id=account_id))[0]
+
+    async def balance(self, account_id: str) -> int:
+        query = "SELECT balance_nanos FROM accounts WHERE account_id = :id"
+        return int((await self.rows(query, id=account_id))[0]["balance_nanos"])
+
+    async def alerts(self, account_id: str, kind: str = "topup.%") -> list[str]:
+        """Return the types of an account's alerts, in order."""
+        query = "SELECT type FROM alerts WHERE account_id = :id AND type LIKE :kind ORDER BY sequence"
+        return [row["type"] for row in await self.rows(query, id=account_id, kind=kind)]
+
+    async def charged_cents(self, account_id: str) -> list[int]:
+        """Return what Stripe took, one by one."""
+        rows = await self.rows(
+            "SELECT customer_id FROM payment_customers WHERE account_id = :id", id=account_id
+        )
+        customers = {row["customer_id"] for row in rows}
+        return [
+            charge["amount_cents"]
+            for charge in self.controls.charges()
+            if charge["customer"] in customers and charge["status"] == "succeeded"
+        ]
+
+    async def credited_cents(self, account_id: str) -> list[int]:
+        """Return what was credited for it, one by one."""
+        query = "SELECT amount_nanos FROM transfers WHERE account_id = :id AND kind = 'topup' ORDER BY seq"
+        return [row["amount_nanos"] * 100 // DOLLAR for row in await self.rows(query, id=account_id)]
+
+    async def assert_charged_and_credited(self, account_id: str, *cents: int) -> None:
+        """Stripe took exactly this, the books were credited with exactly this, and they are proven."""
+        assert await self.charged_cents(account_id) == list(cents)
+        assert await self.credited_cents(account_id) == list(cents)
+        report = await audit(self.engine)
+        assert report.ok, str(report.fault)
+
+    async def rows(self, query: str, **values: Any) -> Sequence[Any]:
+        async with self.engine.connect() as connection:
+            return (await connection.execute(text(query), values)).mappings().all()
+
+
+def elements(messages: Sequence[StageMessage], stage: Stage) -> list[Any]:
+    """Return what messages bring to a stage."""
+    return [element for message in messages if message.stage is stage for element in message.batch]
+
+
+async def until(look: Callable[[], Awaitable[bool]], timeout_s: float = 10.0) -> None:
+    """Wait until ``look`` sees it; fail when the time is up."""
+    deadline = monotonic() + timeout_s
+    while not await look():
+        assert monotonic() < deadline, f"not so within {timeout_s:.0f} s"
+        await asyncio.sleep(0.05)
