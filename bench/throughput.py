@@ -94,7 +94,7 @@ async def _run(case: Case, settings: Settings, logs: Path) -> Result:
     await _prefill(settings.broker_url, _events(case, payers), case.events_per_message)
     env = {"PAYG_DATABASE_URL": settings.database_url, "PAYG_BROKER_URL": settings.broker_url}
     stages = (Stage.INTAKE, Stage.PRICING, Stage.DEBIT, Stage.THRESHOLDS, Stage.NOTIFICATIONS)
-    commands = {str(stage): f"payg worker {stage}" for stage in stages}
+    commands = {"clock": "payg clock"} | {str(stage): f"payg worker {stage}" for stage in stages}
     with Supervisor(commands, env, logs=logs):
         await _until(engine, 1)
         started, first = monotonic(), await _debited(engine)

@@ -19,7 +19,8 @@ _USAGE = text("""
     ORDER BY u.account_id, u.transfer_seq, u.time, u.event_id
 """)
 _CREDITS = text("""
-    SELECT account_id, sum(amount_nanos)::bigint FROM transfers WHERE kind = 'credit' GROUP BY account_id
+    SELECT account_id, sum(amount_nanos)::bigint FROM transfers
+    WHERE kind IN ('credit', 'topup') GROUP BY account_id
 """)
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from time import monotonic
 from typing import Any
@@ -17,6 +18,7 @@ from sandbox.trace import Request, read_trace, replay
 from shared.clock import utc_now
 from shared.db.engine import create_engine
 from shared.gateways.genai_prices import catalog
+from shared.gateways.stripe_payments import configured_payments
 from shared.messaging.transport import open_transport
 from shared.operations.drain import drain
 from shared.operations.prices import import_models
@@ -26,10 +28,13 @@ _CONTENT_TYPES = ("application/cloudevents-batch+json", "application/json", None
 
 
 async def prepare(settings: Settings, *, accounts: int, records: int, seed: int) -> list[dict[str, Any]]:
-    """Import prices, seed accounts, and return the trace as events of them."""
+    """Import prices, seed accounts, and return the trace as events of them.
+
+    Where the settings have a Stripe, some accounts top themselves up.
+    """
     engine = create_engine(settings.database_url)
     await import_models(engine, "genai-prices", catalog())
-    seeded = await seed_accounts(engine, settings, accounts, seed)
+    seeded = await seed_accounts(engine, settings, accounts, seed, configured_payments(settings))
     await engine.dispose()
     # The queue exists before the first message: an exchange drops what it cannot route.
     async with open_transport(settings.broker_url):
@@ -95,3 +100,33 @@ def _encode(value: Any) -> bytes:
 
 def _rfc3339(value: datetime) -> str:
     return value.isoformat()
+
+
+@asynccontextmanager
+async def subscribed(broker_url: str) -> AsyncIterator[list[dict[str, Any]]]:
+    """Collect alert events as a consumer that knows only the contract, over restarts of the broker."""
+    events: list[dict[str, Any]] = []
+    task = asyncio.create_task(_collect(broker_url, events))
+    await asyncio.sleep(0)
+    yield events
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def _collect(broker_url: str, events: list[dict[str, Any]]) -> None:
+    while True:
+        try:
+            connection = await aio_pika.connect(broker_url, timeout=5)
+            async with connection, connection.channel() as channel:
+                queue = await channel.declare_queue(
+                    "consumer", durable=True, arguments={"x-queue-type": "quorum"}
+                )
+                await queue.bind("alerts", "#")
+                async with queue.iterator() as messages:
+                    async for message in messages:
+                        events.append(json.loads(message.body))
+                        await message.ack()
+        except (AMQPError, ConnectionError, TimeoutError, asyncio.InvalidStateError, RuntimeError):
+            pass
+        await asyncio.sleep(0.2)
