@@ -21,13 +21,11 @@ from sandbox.servers import (
     Redis,
     ServerError,
     ServerProcess,
-    find_rabbitmq,
     free_port,
     missing_rabbitmq,
     system_postgres,
 )
 
-needs_rabbitmq = pytest.mark.skipif(find_rabbitmq() is None, reason=missing_rabbitmq())
 needs_system_postgres = pytest.mark.skipif(system_postgres() is None, reason="no PostgreSQL on the system")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="about a server started by root")
 
@@ -128,7 +126,6 @@ def test_redis_keeps_keys_over_a_crash(tmp_path: Path) -> None:
             _assert_stop_leaves_nothing(again)
 
 
-@needs_rabbitmq
 async def test_rabbitmq_keeps_a_quorum_queue_over_a_crash(tmp_path: Path) -> None:
     quorum: FieldTable = {"x-queue-type": "quorum"}
     with RabbitMQ(tmp_path) as server:

@@ -1,0 +1,36 @@
+"""A key's limit: told once when the spend of its period reaches it, from the books."""
+
+from datetime import timedelta
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.clock import utc_now
+from shared.domain.money import NANOS_PER_DOLLAR
+from shared.messaging.envelope import PricedEvent
+from shared.messaging.publisher import usage_event
+from shared.operations.accounts import KeyLimit, create_account, create_key
+from workers.debit import Debiting
+from workers.thresholds import Thresholds
+
+_TOLD = text("SELECT data FROM alerts WHERE type = 'key.limit_reached' ORDER BY sequence")
+
+
+async def test_a_key_that_reaches_its_limit_is_told_once(engine: AsyncEngine) -> None:
+    account_id, _ = await create_account(engine)
+    limited = await create_key(engine, account_id, "ci", KeyLimit(NANOS_PER_DOLLAR, "month"))
+    debiting = Debiting(engine, timedelta(hours=1), utc_now)
+    thresholds = Thresholds(engine, utc_now, timedelta())
+    for number in range(4):
+        event = usage_event(id=f"r{number}", model="m", api_key_id=limited.api_key_id)
+        raw = msgspec.Raw(msgspec.json.encode(event))
+        await debiting.handle([PricedEvent(account_id, 1, 6 * NANOS_PER_DOLLAR // 10, raw)])
+        if number % 2:
+            await thresholds.handle([account_id, account_id])
+    async with engine.connect() as connection:
+        told = list((await connection.execute(_TOLD)).scalars())
+    assert [(alert["transfer_seq"], alert["spent_nanos"]) for alert in told] == [
+        (2, 12 * NANOS_PER_DOLLAR // 10)
+    ]
+    assert told[0]["api_key_id"] == limited.api_key_id
