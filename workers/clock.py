@@ -66,7 +66,7 @@ class Clock:
     async def evaluate_due(self) -> None:
         """Send accounts to thresholds that are due and were not evaluated."""
         async with self._engine.begin() as connection:
-            due = await evaluations.take_due(
+            due = await evaluations.overdue(
                 connection, older_than_s=_DUE_FOR_S, again_after_s=_AGAIN_AFTER_S, limit=_BATCH
             )
         await self._send(Stage.THRESHOLDS, due)

@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.db import books
 from shared.db.quarantine import add_rejections
-from shared.domain.debit import Debit, PricedUsage, debit
-from shared.domain.events import reread_event
-from shared.domain.ids import AccountId, EventId
+from shared.domain.debit import Debit, debit
+from shared.domain.ids import AccountId
 from shared.domain.quarantine import Reason, Rejection
-from shared.messaging.envelope import PricedEvent, StageMessage, messages_to
+from shared.domain.usage import PricedUsage
+from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage
 
 log = structlog.get_logger(__name__)
@@ -33,34 +33,36 @@ class Debiting:
         self._grace = grace
         self._now = now
 
-    async def handle(self, batch: list[PricedEvent]) -> Sequence[StageMessage]:
+    async def handle(self, batch: list[PricedUsage]) -> Sequence[StageMessage]:
         """Debit a batch. When this returns, every record is in the books, or parked as a conflict."""
         remaining = by_account(batch)
-        accounts, alerts = list(remaining), []
+        due: list[int] = []
+        alerts: list[int] = []
         while remaining:
-            won, raised = await self._debit(remaining)
+            won, due_id, raised = await self._debit(remaining)
+            due += [due_id] if due_id else []
             alerts += raised
             lost = {account_id: usage for account_id, usage in remaining.items() if account_id not in won}
             if lost:
                 log.debug("lost races", accounts=len(lost), of=len(remaining))
             remaining = lost
-        return messages_to(Stage.THRESHOLDS, accounts) + messages_to(Stage.NOTIFICATIONS, alerts)
+        return messages_to(Stage.THRESHOLDS, due) + messages_to(Stage.NOTIFICATIONS, alerts)
 
-    async def _debit(self, batch: Batch) -> tuple[set[AccountId], list[int]]:
-        """Try to debit all accounts in one transaction; return those that are done, and alerts raised."""
+    async def _debit(self, batch: Batch) -> tuple[set[AccountId], int | None, list[int]]:
+        """Try to debit all accounts in one transaction; return those done, what is due, alerts raised."""
         async with self._engine.begin() as connection:
             decisions = await self._decide(connection, batch)
             changes = [(d.before, d.after) for d in decisions if d.transfers]
-            won = await books.move_versions(connection, changes)
-            done = [d for d in decisions if d.before.account_id in won or not d.transfers]
+            moved = await books.move_versions(connection, changes)
+            done = [d for d in decisions if d.before.account_id in moved.account_ids or not d.transfers]
             alerts = await _commit(connection, done)
-        return {decision.before.account_id for decision in done}, alerts
+        return {decision.before.account_id for decision in done}, moved.due_id, alerts
 
     async def _decide(self, connection: AsyncConnection, batch: Batch) -> list[Debit]:
         # The accounts first: an id that is inserted after they were read moves a version, and we lose.
         now = self._now()
         states = await books.load_accounts(connection, batch.keys(), now, self._grace)
-        ids = [(account_id, usage.event.id) for account_id, records in batch.items() for usage in records]
+        ids = [(account_id, usage.event_id) for account_id, records in batch.items() for usage in records]
         known = await books.known_ids(connection, ids)
         return [
             debit(states[account_id], records, known.get(account_id, {}), now, self._grace)
@@ -68,14 +70,11 @@ class Debiting:
         ]
 
 
-def by_account(batch: Sequence[PricedEvent]) -> Batch:
-    """Decode a batch and part it by account, keeping the order of arrival."""
+def by_account(batch: Sequence[PricedUsage]) -> Batch:
+    """Part a batch by account, keeping the order of arrival."""
     accounts: Batch = defaultdict(list)
-    for element in batch:
-        raw = bytes(element.event)
-        account_id = AccountId(element.account_id)
-        usage = PricedUsage(account_id, element.rate_id, element.list_nanos, reread_event(raw), raw)
-        accounts[account_id].append(usage)
+    for usage in batch:
+        accounts[usage.account_id].append(usage)
     return dict(accounts)
 
 
@@ -90,6 +89,5 @@ async def _commit(connection: AsyncConnection, decisions: Sequence[Debit]) -> li
 
 
 def _conflict(usage: PricedUsage) -> Rejection:
-    event_id = EventId(usage.event.id)
-    detail = f"account {usage.account_id} has a record {event_id} with other content"
-    return Rejection(Reason.CONFLICT, detail, usage.raw, usage.account_id, event_id)
+    detail = f"account {usage.account_id} has a record {usage.event_id} with other content"
+    return Rejection(Reason.CONFLICT, detail, bytes(usage.raw), usage.account_id, usage.event_id)

@@ -27,6 +27,8 @@ from shared.messaging.topology import Stage
 from shared.messaging.transport import Delivery, Transport, UsageConsumer
 from shared.settings import Settings
 
+_PUBLISHERS = 8
+
 log = structlog.get_logger(__name__)
 
 
@@ -64,8 +66,8 @@ class Intake:
         self._broker = broker
         self._engine = engine
         self._settings = settings
-        # dramatiq's connections belong to a thread, so one thread does all the publishing.
-        self._publisher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publisher")
+        # dramatiq's connections belong to a thread: so many messages wait for their confirmation at once.
+        self._publishers = ThreadPoolExecutor(_PUBLISHERS, thread_name_prefix="publisher")
         self._consumer: UsageConsumer | None = None
 
     def counts(self) -> tuple[int, int]:
@@ -74,7 +76,7 @@ class Intake:
 
     def close(self) -> None:
         """Wait for a publish that is under way; the broker may be closed after that."""
-        self._publisher.shutdown(wait=True, cancel_futures=True)
+        self._publishers.shutdown(wait=True, cancel_futures=True)
 
     async def run(self, open_transport: Callable[[], Transport]) -> None:
         """Consume until cancelled; a lost connection is opened again, and what was not done comes again."""
@@ -113,8 +115,12 @@ class Intake:
 
     async def _emit(self, messages: Sequence[StageMessage]) -> None:
         loop = asyncio.get_running_loop()
-        for message in messages:
-            await loop.run_in_executor(self._publisher, self._broker.enqueue, message.encode())
+        await asyncio.gather(
+            *(loop.run_in_executor(self._publishers, self._publish, message) for message in messages)
+        )
+
+    def _publish(self, message: StageMessage) -> None:
+        self._broker.enqueue(message.encode())
 
     def _batches(self, events: Sequence[bytes]) -> list[StageMessage]:
         step = self._settings.batch_records

@@ -18,7 +18,8 @@ from shared.domain.events import UsageData, UsageEvent, reread_event
 from shared.domain.ids import AccountId
 from shared.domain.price_book import PriceBook
 from shared.domain.quarantine import Reason, Rejection
-from shared.messaging.envelope import PricedEvent, StageMessage, messages_to
+from shared.domain.usage import PricedUsage
+from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage, debit_queue
 from shared.operations.prices import look_up
 
@@ -58,7 +59,7 @@ class Pricing:
 
     async def _handle(self, batch: list[msgspec.Raw]) -> Sequence[StageMessage]:
         events = [(bytes(raw), reread_event(bytes(raw))) for raw in batch]
-        priced: dict[str, list[PricedEvent]] = defaultdict(list)
+        priced: dict[str, list[PricedUsage]] = defaultdict(list)
         rejections = []
         async with self._engine.begin() as connection:
             payers = await load_payers(connection, [event.data for _, event in events])
@@ -89,7 +90,7 @@ async def load_payers(connection: AsyncConnection, records: Sequence[UsageData])
     return Payers(*await find_payers(connection, keys, accounts))
 
 
-def price(raw: bytes, event: UsageEvent, payers: Payers, book: PriceBook) -> PricedEvent:
+def price(raw: bytes, event: UsageEvent, payers: Payers, book: PriceBook) -> PricedUsage:
     """Decide who pays for a record and how much at list price; raises Refused."""
     account_id = payer_of(event.data, payers)
     model = look_up(book, event.data.provider, event.data.model)
@@ -100,7 +101,7 @@ def price(raw: bytes, event: UsageEvent, payers: Payers, book: PriceBook) -> Pri
         rate_id, list_nanos = model.charge(event.tokens, event.time)
     except PriceNotSupportedError as error:
         raise Refused(Reason.PRICE_NOT_SUPPORTED, str(error)) from None
-    return PricedEvent(account_id, rate_id, list_nanos, msgspec.Raw(raw))
+    return PricedUsage.of(event, raw, account_id, rate_id, list_nanos)
 
 
 def payer_of(data: UsageData, payers: Payers) -> str:

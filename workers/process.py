@@ -1,6 +1,7 @@
 """One worker process: ``payg worker STAGE``. It runs until SIGTERM or SIGINT and finishes what it holds."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -23,8 +24,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.clock import utc_now
 from shared.db import processes
 from shared.db.engine import create_engine
+from shared.domain.usage import PricedUsage
 from shared.gateways.stripe_payments import configured_payments
-from shared.messaging.envelope import PricedEvent, StageMessage
+from shared.messaging.envelope import StageMessage
+from shared.messaging.lane import MERGED_MESSAGES
 from shared.messaging.stage_broker import stage_broker
 from shared.messaging.stage_runner import StageRunner, Stopping
 from shared.messaging.topology import Stage, stage_queues
@@ -41,7 +44,6 @@ from workers.topup import TopUps
 
 log = structlog.get_logger(__name__)
 
-THREADS = 2
 REPORT_EVERY_S = 0.25
 _REPORTS_BETWEEN_LOOKS = 20
 PROCESS_ID = f"{socket.gethostname()}-{os.getpid()}"
@@ -79,9 +81,9 @@ def handling(stage: Stage, engine: AsyncEngine, settings: Settings) -> Handling:
     if stage is Stage.PRICING:
         return Handling(msgspec.Raw, Pricing(engine, settings.debit_queues).handle)
     if stage is Stage.DEBIT:
-        return Handling(PricedEvent, Debiting(engine, grace, utc_now).handle)
+        return Handling(PricedUsage, Debiting(engine, grace, utc_now).handle)
     if stage is Stage.THRESHOLDS:
-        return Handling(str, Thresholds(engine, utc_now, timedelta(seconds=settings.topup_cooldown_s)).handle)
+        return Handling(int, Thresholds(engine, utc_now, timedelta(seconds=settings.topup_cooldown_s)).handle)
     if stage is Stage.NOTIFICATIONS:
         notifications = Notifications(engine, partial(open_transport, settings.broker_url))
         return Handling(int, notifications.handle, notifications.close)
@@ -158,6 +160,12 @@ async def _run_clock(settings: Settings) -> None:
     broker.close()
 
 
+def _collect_seldom() -> None:
+    """Let the garbage collector pass over what lives as long as the process, and over a batch under way."""
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
 async def _until_told(work: Coroutine[Any, Any, None]) -> None:
     """Run ``work`` until it fails, or SIGTERM or SIGINT comes."""
     task = asyncio.create_task(work)
@@ -175,11 +183,12 @@ def _run_actor(stage: Stage, settings: Settings) -> None:
     handled = handling(stage, engine, settings)
     broker = stage_broker(settings.broker_url, stopping, _OnTheLoop(engine, stage, queues, handled))
     StageRunner(stage, broker, stopping, handled.element, handled.handle).register(queues)
-    worker = dramatiq.Worker(broker, queues=set(queues), worker_threads=THREADS)
+    worker = dramatiq.Worker(broker, queues=set(queues), worker_threads=MERGED_MESSAGES * len(queues))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     worker.start()
+    _collect_seldom()
     stop.wait()
     worker.stop(timeout=settings.shutdown_s * 1000)
     broker.close()

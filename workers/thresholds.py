@@ -1,7 +1,8 @@
 """Thresholds: see which levels were crossed since the last look, and whether a top-up is due.
 
-It works from committed state, never from what a message says: a message only names accounts. The fold over an
-account's transfers, the alerts and the top-up it leads to are committed together with how far it came.
+It works from committed state, never from what a message says: a message only names notes that accounts are
+due, written with what changed them. The fold over an account's transfers, the alerts and the top-up it leads
+to are committed together with how far it came, and the notes go with them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.db import alerts, evaluations, topups
 from shared.db.alerts import NewAlert
-from shared.db.evaluations import EvaluatedAccount, KeyCharge
-from shared.domain.alerts import Alert, AlertType, Entry, alert_data, fold
+from shared.db.evaluations import EvaluatedAccount, Evaluation, KeyCharge
+from shared.domain.alerts import Alert, AlertType, Entry, Told, alert_data, fold
 from shared.domain.levels import level_of
 from shared.domain.topup import TopUp, TopupState, WaitUntil, decide
 from shared.ids import new_id
@@ -31,28 +32,35 @@ class Thresholds:
         self._now = now
         self._cooldown = cooldown
 
-    async def handle(self, account_ids: list[str]) -> Sequence[StageMessage]:
-        """Evaluate accounts; return what notifications and top-up have to do."""
+    async def handle(self, due_ids: list[int]) -> Sequence[StageMessage]:
+        """Evaluate the accounts that are due; return what notifications and top-up have to do."""
         async with self._engine.begin() as connection:
-            accounts = await evaluations.lock_accounts(connection, set(account_ids))
-            told = await self._tell(connection, accounts)
+            due = await evaluations.take_due(connection, due_ids)
+            if not due:
+                return []
+            accounts = await evaluations.lock_accounts(connection, due)
+            told, sequences = await self._tell(connection, accounts)
             started, later = await self._top_up(connection, accounts)
-            await evaluations.settle_due(connection, accounts, later)
-        return messages_to(Stage.NOTIFICATIONS, told) + messages_to(Stage.TOPUP, started)
+            await evaluations.save_evaluations(
+                connection, [Evaluation(a, told[a.account_id], later.get(a.account_id)) for a in accounts]
+            )
+        return messages_to(Stage.NOTIFICATIONS, sequences) + messages_to(Stage.TOPUP, started)
 
-    async def _tell(self, connection: AsyncConnection, accounts: Sequence[EvaluatedAccount]) -> list[int]:
+    async def _tell(
+        self, connection: AsyncConnection, accounts: Sequence[EvaluatedAccount]
+    ) -> tuple[Mapping[str, Told], list[int]]:
         entries = await evaluations.new_entries(connection, accounts)
         charges = await evaluations.new_key_charges(connection, accounts)
         new: list[NewAlert] = []
-        evaluated = []
+        told = {}
         for account in accounts:
-            told, crossed = fold(account.told, entries.get(account.account_id, ()), account.limits)
-            evaluated.append((account, told))
+            told[account.account_id], crossed = fold(
+                account.told, entries.get(account.account_id, ()), account.limits
+            )
             new += (_alert(account.account_id, alert) for alert in crossed)
         new += _key_alerts(entries, charges)
-        await evaluations.save_evaluations(connection, evaluated)
         await evaluations.add_key_spend(connection, [charge for charge, _ in charges])
-        return await alerts.insert_alerts(connection, new)
+        return told, await alerts.insert_alerts(connection, new)
 
     async def _top_up(
         self, connection: AsyncConnection, accounts: Sequence[EvaluatedAccount]

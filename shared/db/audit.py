@@ -13,7 +13,7 @@ from shared.domain.ids import AccountId
 from shared.domain.ledger import Transfer, TransferKind, UsageRow
 from shared.domain.topup import TopupState
 
-_ROW_FIELDS = len(UsageRow.__struct_fields__)
+_ROW_FIELDS = len(UsageRow._fields)
 
 
 async def count_books(connection: AsyncConnection) -> tuple[int, int, int]:

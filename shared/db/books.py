@@ -8,7 +8,8 @@ for that account. Since inserting usage always moves the version, no id can slip
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import RowMapping, select, text
@@ -47,8 +48,9 @@ _MOVE_VERSIONS = text("""
     WITH changed AS (
         SELECT * FROM unnest(
             CAST(:account_ids AS text[]), CAST(:versions AS bigint[]), CAST(:seqs AS bigint[]),
-            CAST(:head_hashes AS bytea[]), CAST(:balances AS bigint[]), CAST(:cycle_starts AS timestamptz[])
-        ) AS c (account_id, version, seq, head_hash, balance_nanos, cycle_start)
+            CAST(:head_hashes AS bytea[]), CAST(:balances AS bigint[]), CAST(:cycle_starts AS timestamptz[]),
+            CAST(:cycle_ends AS timestamptz[])
+        ) AS c (account_id, version, seq, head_hash, balance_nanos, cycle_start, cycle_end)
     ), locked AS MATERIALIZED (
         SELECT a.account_id FROM accounts a JOIN changed c USING (account_id)
         WHERE a.version = c.version
@@ -57,7 +59,7 @@ _MOVE_VERSIONS = text("""
     )
     UPDATE accounts a
     SET version = c.version + 1, seq = c.seq, head_hash = c.head_hash, balance_nanos = c.balance_nanos,
-        cycle_start = c.cycle_start
+        cycle_start = c.cycle_start, cycle_end = c.cycle_end
     FROM changed c JOIN locked USING (account_id)
     WHERE a.account_id = c.account_id AND a.version = c.version
     RETURNING a.account_id
@@ -75,12 +77,12 @@ _SAVE_CYCLES = text("""
 """)
 
 _TO_ROLL = text("""
-    SELECT a.account_id
-    FROM accounts a JOIN cycles c ON c.account_id = a.account_id AND c.cycle_start = a.cycle_start
-    WHERE a.plan_id IS NOT NULL AND c.cycle_end <= :now
-    ORDER BY c.cycle_end LIMIT :limit
+    SELECT account_id FROM accounts
+    WHERE plan_id IS NOT NULL AND cycle_end <= :now
+    ORDER BY cycle_end LIMIT :limit
 """)
 
+_start = attrgetter("start")
 _TRANSFER_COLUMNS = ("account_id", *Transfer.__struct_fields__)
 _USAGE_COLUMNS = tuple(column.name for column in tables.usage_records.columns)
 _USAGE_ID_COLUMNS = tuple(column.name for column in tables.usage_ids.columns)
@@ -112,16 +114,27 @@ async def known_ids(
     return known
 
 
+class Moved(NamedTuple):
+    """The accounts whose version was still the one that was read, and the note that they are due."""
+
+    account_ids: frozenset[AccountId]
+    due_id: int | None
+
+    def __bool__(self) -> bool:
+        return bool(self.account_ids)
+
+
 async def move_versions(
     connection: AsyncConnection, changes: Sequence[tuple[AccountState, AccountState]]
-) -> set[AccountId]:
-    """Write the new states of accounts whose version is still the one that was read; return those accounts.
+) -> Moved:
+    """Write the new states of accounts whose version is still the one that was read.
 
     ``changes`` are pairs of the state read and the state decided. Cycles of the winners are written too, and
     since any change may alter a decision, the winners are due for evaluation.
     """
     if not changes:
-        return set()
+        return Moved(frozenset(), None)
+    newest = [_newest_cycle(before, after) for before, after in changes]
     rows = await connection.execute(
         _MOVE_VERSIONS,
         {
@@ -130,13 +143,13 @@ async def move_versions(
             "seqs": [after.seq for _, after in changes],
             "head_hashes": [after.head_hash for _, after in changes],
             "balances": [after.balance_nanos for _, after in changes],
-            "cycle_starts": [_newest_cycle(before, after) for before, after in changes],
+            "cycle_starts": [cycle and cycle.start for cycle in newest],
+            "cycle_ends": [cycle and cycle.end for cycle in newest],
         },
     )
-    won: set[AccountId] = set(rows.scalars())
-    await mark_due(connection, sorted(won))
+    won: frozenset[AccountId] = frozenset(rows.scalars())
     await _save_cycles(connection, [change for change in changes if change[0].account_id in won])
-    return won
+    return Moved(won, await mark_due(connection, won))
 
 
 async def insert_transfers(
@@ -154,7 +167,7 @@ async def insert_transfers(
 async def insert_usage(connection: AsyncConnection, records: Sequence[DebitedRecord]) -> None:
     """Append debited records to the books, and claim their ids."""
     ids = [(r.row.account_id, r.row.event_id, r.row.transfer_seq, r.fingerprint) for r in records]
-    rows = [(*msgspec.structs.astuple(r.row), r.digest) for r in records]
+    rows = [(*r.row, r.digest) for r in records]
     await _copy(connection, "usage_ids", _USAGE_ID_COLUMNS, ids)
     await _copy(connection, "usage_records", _USAGE_COLUMNS, rows)
 
@@ -220,9 +233,9 @@ async def _copy(
     await driver.copy_records_to_table(table, columns=columns, records=records)
 
 
-def _newest_cycle(before: AccountState, after: AccountState) -> datetime | None:
-    """Return the start of the newest cycle: it stays known when it has been over for long."""
-    return max((cycle.start for cycle in (*before.cycles, *after.cycles)), default=None)
+def _newest_cycle(before: AccountState, after: AccountState) -> CycleState | None:
+    """Return the newest cycle: it stays known when it has been over for long."""
+    return max((*before.cycles, *after.cycles), key=_start, default=None)
 
 
 def _cycle(row: RowMapping) -> CycleState:

@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import select, text
+from sqlalchemy import Row, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db.tables import key_spend
@@ -16,7 +16,7 @@ from shared.domain.levels import Level
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedAccount:
-    """An account as an evaluation finds it. ``mark`` is the reason it was due, None where there was none."""
+    """An account as an evaluation finds it."""
 
     account_id: str
     evaluated_seq: int
@@ -24,7 +24,15 @@ class EvaluatedAccount:
     balance_nanos: int
     told: Told
     limits: Limits
-    mark: int | None
+    look_again_at: datetime | None
+
+
+class Evaluation(NamedTuple):
+    """What an evaluation leaves behind: what the account has been told, and when it is worth another look."""
+
+    account: EvaluatedAccount
+    told: Told
+    look_again_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +47,26 @@ class KeyCharge:
     charge_nanos: int
 
 
+# An evaluation that is undone puts them back; a second one that comes meanwhile waits, and finds them gone.
+_TAKE_DUE = text("""
+    DELETE FROM due_evaluations WHERE due_id = ANY (CAST(:due_ids AS bigint[])) RETURNING account_ids
+""")
 # Rows are locked in the order of their ids; until the end of the transaction an account is evaluated once.
-_ENSURE = text("""
+_LOCK = text("""
+    SELECT account_id FROM evaluations WHERE account_id = ANY (CAST(:account_ids AS text[]))
+    ORDER BY account_id FOR UPDATE
+""")
+_BEGIN = text("""
     INSERT INTO evaluations (account_id)
     SELECT a.account_id FROM accounts a WHERE a.account_id = ANY (CAST(:account_ids AS text[]))
     ORDER BY a.account_id
     ON CONFLICT DO NOTHING
 """)
-_LOCK = text("""
-    SELECT account_id FROM evaluations WHERE account_id = ANY (CAST(:account_ids AS text[]))
-    ORDER BY account_id FOR UPDATE
-""")
-# The mark is read before the account: a reason that comes later moves it, and is not taken away unseen.
-_MARKS = text("""
-    SELECT account_id, mark FROM due_evaluations WHERE account_id = ANY (CAST(:account_ids AS text[]))
-""")
+# Read after the lock: whoever held it before may have evaluated what is newer than our first look.
 _ACCOUNTS = text("""
-    SELECT e.*, a.seq, a.balance_nanos, a.fallback, a.spending_limit_nanos
+    SELECT e.account_id, e.evaluated_seq, a.seq, a.balance_nanos,
+           e.told_level, e.told_quota, e.told_spending_limit,
+           CASE WHEN a.fallback THEN a.spending_limit_nanos END, e.look_again_at
     FROM evaluations e JOIN accounts a USING (account_id)
     WHERE a.account_id = ANY (CAST(:account_ids AS text[]))
     ORDER BY a.account_id
@@ -86,10 +97,10 @@ _KEY_CHARGES = text("""
 _SAVE = text("""
     UPDATE evaluations e
     SET evaluated_seq = s.seq, told_level = s.level, told_quota = s.quota,
-        told_spending_limit = s.spending_limit
+        told_spending_limit = s.spending_limit, look_again_at = s.look_again_at
     FROM unnest(CAST(:account_ids AS text[]), CAST(:seqs AS bigint[]), CAST(:levels AS text[]),
-                CAST(:quotas AS boolean[]), CAST(:limits AS boolean[]))
-         AS s (account_id, seq, level, quota, spending_limit)
+                CAST(:quotas AS boolean[]), CAST(:limits AS boolean[]), CAST(:looks AS timestamptz[]))
+         AS s (account_id, seq, level, quota, spending_limit, look_again_at)
     WHERE e.account_id = s.account_id
 """)
 _ADD_KEY_SPEND = text("""
@@ -100,64 +111,60 @@ _ADD_KEY_SPEND = text("""
         DO UPDATE SET spent_nanos = key_spend.spent_nanos + excluded.spent_nanos
 """)
 _MARK_DUE = text("""
-    INSERT INTO due_evaluations AS due (account_id, due_at, mark)
-    SELECT account_id, clock_timestamp(), 1 FROM unnest(CAST(:account_ids AS text[])) AS a (account_id)
-    ORDER BY account_id
-    ON CONFLICT (account_id) DO UPDATE SET due_at = least(due.due_at, excluded.due_at), mark = due.mark + 1
+    INSERT INTO due_evaluations (account_ids) VALUES (CAST(:account_ids AS text[])) RETURNING due_id
 """)
-_DONE = text("""
-    WITH seen AS MATERIALIZED (
-        SELECT d.account_id
-        FROM due_evaluations d
-        JOIN unnest(CAST(:account_ids AS text[]), CAST(:marks AS bigint[])) AS s (account_id, mark)
-             USING (account_id, mark)
-        ORDER BY d.account_id
-        FOR UPDATE OF d
+_WAKE = text("""
+    WITH woken AS (
+        UPDATE evaluations SET look_again_at = NULL
+        WHERE account_id IN (
+            SELECT account_id FROM evaluations WHERE look_again_at <= clock_timestamp()
+            ORDER BY look_again_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+        RETURNING account_id
     )
-    DELETE FROM due_evaluations d USING seen WHERE d.account_id = seen.account_id
-""")
-_DUE_LATER = text("""
-    INSERT INTO due_evaluations AS due (account_id, due_at, mark)
-    SELECT account_id, due_at, 1
-    FROM unnest(CAST(:account_ids AS text[]), CAST(:times AS timestamptz[])) AS l (account_id, due_at)
-    ORDER BY account_id
-    ON CONFLICT (account_id) DO NOTHING
+    INSERT INTO due_evaluations (account_ids) SELECT array_agg(account_id) FROM woken HAVING count(*) > 0
+    RETURNING due_id
 """)
 # Taking them moves their time, so that another clock does not take them too, and they come again if we die.
-_TAKE_DUE = text("""
+_OVERDUE = text("""
     UPDATE due_evaluations SET due_at = clock_timestamp() + CAST(:again_after AS interval)
-    WHERE account_id IN (
-        SELECT account_id FROM due_evaluations
+    WHERE due_id IN (
+        SELECT due_id FROM due_evaluations
         WHERE due_at < clock_timestamp() - CAST(:older_than AS interval)
         ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED)
-    RETURNING account_id
+    RETURNING due_id
+""")
+_COUNT_DUE = text("""
+    SELECT (SELECT count(*) FROM due_evaluations)
+         + (SELECT count(*) FROM evaluations WHERE look_again_at <= clock_timestamp())
 """)
 
 
-async def mark_due(connection: AsyncConnection, account_ids: Collection[str]) -> None:
-    """Note that these accounts have something to evaluate, in the transaction that gave the reason."""
-    if account_ids:
-        await connection.execute(_MARK_DUE, {"account_ids": list(account_ids)})
+async def mark_due(connection: AsyncConnection, account_ids: Collection[str]) -> int | None:
+    """Note that these accounts have something to evaluate, in the transaction that gave the reason.
+
+    Return the id of the note, None for no accounts.
+    """
+    if not account_ids:
+        return None
+    rows = await connection.execute(_MARK_DUE, {"account_ids": list(account_ids)})
+    due_id: int = rows.scalar_one()
+    return due_id
+
+
+async def take_due(connection: AsyncConnection, due_ids: Collection[int]) -> set[str]:
+    """Take notes away that are still there, with the evaluation that follows; return the accounts in them."""
+    rows = await connection.execute(_TAKE_DUE, {"due_ids": list(due_ids)})
+    return {account_id for account_ids in rows.scalars() for account_id in account_ids}
 
 
 async def lock_accounts(connection: AsyncConnection, account_ids: Collection[str]) -> list[EvaluatedAccount]:
     """Return the accounts that exist, each locked against other evaluations until the transaction ends."""
-    ids = {"account_ids": sorted(account_ids)}
-    await connection.execute(_ENSURE, ids)
-    await connection.execute(_LOCK, ids)
-    marks = {row.account_id: row.mark for row in await connection.execute(_MARKS, ids)}
-    return [
-        EvaluatedAccount(
-            row["account_id"],
-            row["evaluated_seq"],
-            row["seq"],
-            row["balance_nanos"],
-            Told(Level(row["told_level"]), row["told_quota"], row["told_spending_limit"]),
-            Limits(spending_limit_nanos=row["spending_limit_nanos"] if row["fallback"] else None),
-            marks.get(row["account_id"]),
-        )
-        for row in (await connection.execute(_ACCOUNTS, ids)).mappings()
-    ]
+    ids = {"account_ids": list(account_ids)}
+    locked = (await connection.execute(_LOCK, ids)).all()
+    if len(locked) < len(account_ids):
+        await connection.execute(_BEGIN, ids)
+        await connection.execute(_LOCK, ids)
+    return [_evaluated(row) for row in await connection.execute(_ACCOUNTS, ids)]
 
 
 async def new_entries(
@@ -206,55 +213,59 @@ async def add_key_spend(connection: AsyncConnection, charges: Sequence[KeyCharge
         )
 
 
-async def save_evaluations(
-    connection: AsyncConnection, evaluated: Sequence[tuple[EvaluatedAccount, Told]]
-) -> None:
-    """Store how far each account was evaluated and what it has been told."""
-    changed = [(a, told) for a, told in evaluated if (a.evaluated_seq, a.told) != (a.seq, told)]
+async def save_evaluations(connection: AsyncConnection, evaluations: Sequence[Evaluation]) -> None:
+    """Store how far each account was evaluated, what it has been told, and when to look again."""
+    changed = [
+        (account, told, look_again_at)
+        for account, told, look_again_at in evaluations
+        if (account.evaluated_seq, account.told, account.look_again_at) != (account.seq, told, look_again_at)
+    ]
     if changed:
         await connection.execute(
             _SAVE,
             {
-                "account_ids": [account.account_id for account, _ in changed],
-                "seqs": [account.seq for account, _ in changed],
-                "levels": [str(told.level) for _, told in changed],
-                "quotas": [told.quota for _, told in changed],
-                "limits": [told.spending_limit for _, told in changed],
+                "account_ids": [account.account_id for account, _, _ in changed],
+                "seqs": [account.seq for account, _, _ in changed],
+                "levels": [str(told.level) for _, told, _ in changed],
+                "quotas": [told.quota for _, told, _ in changed],
+                "limits": [told.spending_limit for _, told, _ in changed],
+                "looks": [look_again_at for _, _, look_again_at in changed],
             },
         )
 
 
-async def settle_due(
-    connection: AsyncConnection, accounts: Sequence[EvaluatedAccount], later: Mapping[str, datetime]
-) -> None:
-    """Take away the reasons that were seen; accounts in ``later`` are due again at that time."""
-    seen = [account for account in accounts if account.mark is not None]
-    await connection.execute(
-        _DONE,
-        {"account_ids": [a.account_id for a in seen], "marks": [a.mark for a in seen]},
-    )
-    if later:
-        await connection.execute(
-            _DUE_LATER, {"account_ids": list(later.keys()), "times": list(later.values())}
-        )
-
-
-async def take_due(
+async def overdue(
     connection: AsyncConnection, *, older_than_s: float, again_after_s: float, limit: int
-) -> list[str]:
-    """Return accounts that have been due for so long, and let them be due again somewhat later."""
+) -> list[int]:
+    """Return notes that nobody took for so long, and let them be overdue again somewhat later.
+
+    Accounts whose time for another look has come get a note first.
+    """
+    woken = list((await connection.execute(_WAKE, {"limit": limit})).scalars())
     parameters: dict[str, Any] = {
         "older_than": timedelta(seconds=older_than_s),
         "again_after": timedelta(seconds=again_after_s),
         "limit": limit,
     }
-    return list((await connection.execute(_TAKE_DUE, parameters)).scalars())
+    return woken + list((await connection.execute(_OVERDUE, parameters)).scalars())
 
 
 async def count_due(connection: AsyncConnection) -> int:
-    """Return how many accounts are due now."""
-    query = text("SELECT count(*) FROM due_evaluations WHERE due_at <= clock_timestamp()")
-    return int((await connection.execute(query)).scalar_one())
+    """Return how many evaluations are outstanding."""
+    return int((await connection.execute(_COUNT_DUE)).scalar_one())
+
+
+def _evaluated(row: Row[*tuple[Any, ...]]) -> EvaluatedAccount:
+    account_id, evaluated_seq, seq, balance_nanos, level, quota, spending_limit, limit_nanos, again_at = row
+    return EvaluatedAccount(
+        account_id,
+        evaluated_seq,
+        seq,
+        balance_nanos,
+        Told(Level(level), quota, spending_limit),
+        Limits(spending_limit_nanos=limit_nanos),
+        again_at,
+    )
 
 
 def _range(accounts: Sequence[EvaluatedAccount]) -> dict[str, Any]:

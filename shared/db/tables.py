@@ -44,6 +44,7 @@ accounts = Table(
     Column("plan_id", _Id),
     Column("anchor", _Time),
     Column("cycle_start", _Time),
+    Column("cycle_end", _Time),
     Column("fallback", Boolean, nullable=False),
     Column("spending_limit_nanos", BigInteger),
     Column("frozen", Boolean, nullable=False),
@@ -205,14 +206,15 @@ evaluations = Table(
     Column("told_level", Text, nullable=False),
     Column("told_quota", Boolean, nullable=False),
     Column("told_spending_limit", Boolean, nullable=False),
+    Column("look_again_at", _Time),
 )
 
 due_evaluations = Table(
     "due_evaluations",
     metadata,
-    Column("account_id", _Id, primary_key=True),
+    Column("due_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("account_ids", ARRAY(Text), nullable=False),
     Column("due_at", _Time, nullable=False),
-    Column("mark", BigInteger, nullable=False),
 )
 
 key_spend = Table(

@@ -1,17 +1,17 @@
 """The state of one account as the books see it, and its roll-over into the next cycle. Pure."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from shared.domain.allocation import Payer
+import msgspec
+from msgspec.structs import replace
+
 from shared.domain.cycles import Cycle, cycle_at, time_zone
 from shared.domain.ids import AccountId
 from shared.domain.ledger import Transfer, TransferKind
 
 
-@dataclass(frozen=True, slots=True)
-class PlanTerms:
+class PlanTerms(msgspec.Struct, frozen=True, gc=False):
     """A subscription plan; the quota is granted afresh in each cycle."""
 
     plan_id: str
@@ -20,8 +20,7 @@ class PlanTerms:
     time_zone: str
 
 
-@dataclass(frozen=True, slots=True)
-class CycleState:
+class CycleState(msgspec.Struct, frozen=True, gc=False):
     """One cycle of an account with the terms it was opened with, and what is left of it."""
 
     start: datetime
@@ -36,8 +35,7 @@ class CycleState:
         return self.start <= instant < self.end
 
 
-@dataclass(frozen=True, slots=True)
-class AccountState:
+class AccountState(msgspec.Struct, frozen=True, gc=False):
     """What a decision about an account needs. ``version`` is the one that was read.
 
     ``plan`` holds the terms of the *next* cycle to open; ``cycles`` those that still take records, oldest
@@ -61,20 +59,10 @@ class AccountState:
 
     def cycle_for(self, time: datetime, now: datetime) -> CycleState | None:
         """Return the cycle a record counts in: that of its own time while open, else the current one."""
-        return next((cycle for cycle in self.cycles if time in cycle), None) or self.cycle_now(now)
-
-    def payer(self, cycle: CycleState | None) -> Payer:
-        """Return what may be taken for a record that counts in ``cycle``."""
-        if cycle is None:
-            return Payer()
-        return Payer(
-            has_plan=True,
-            discount_ppm=cycle.discount_ppm,
-            quota_remaining_nanos=cycle.quota_remaining_nanos,
-            fallback=self.fallback,
-            spending_limit_nanos=self.spending_limit_nanos,
-            cycle_spent_nanos=cycle.spent_nanos,
-        )
+        for cycle in self.cycles:
+            if cycle.start <= time < cycle.end:
+                return cycle
+        return self.cycle_now(now)
 
     def with_cycle(self, changed: CycleState) -> "AccountState":
         """Return the state with that cycle in the place of the one with the same start."""
@@ -140,8 +128,9 @@ def roll_over(
         granted = state.cycles[-1].quota_nanos
         state, transfer = state.post(TransferKind.QUOTA_RESET, 0, cause, now, quota_amount_nanos=granted)
         transfers.append(transfer)
-    still_open = tuple(cycle for cycle in state.cycles if cycle.end + grace > now)
-    return replace(state, cycles=still_open), tuple(transfers)
+    if state.cycles:
+        state = replace(state, cycles=tuple(cycle for cycle in state.cycles if cycle.end + grace > now))
+    return state, tuple(transfers)
 
 
 def _cycles_due(state: AccountState, now: datetime, grace: timedelta) -> Iterator[Cycle]:

@@ -22,6 +22,9 @@ class Payer(NamedTuple):
     cycle_spent_nanos: int = 0
 
 
+NO_PLAN = Payer()
+
+
 class Allocation(NamedTuple):
     """How a charge is split, in nanos."""
 

@@ -7,32 +7,23 @@ Invariants, kept here and checked by ``payg audit``:
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
 from shared.domain.account import AccountState, CycleState, roll_over
-from shared.domain.allocation import Allocation, allocate
-from shared.domain.events import UsageEvent, fingerprint
-from shared.domain.ids import AccountId, EventId
+from shared.domain.allocation import NO_PLAN, Allocation, Payer, allocate
+from shared.domain.ids import EventId
 from shared.domain.ledger import Transfer, TransferKind, UsageRow, digest_of_rows
+from shared.domain.usage import PricedUsage
+
+_time_and_id = attrgetter("time", "event_id")
 
 
-class PricedUsage(msgspec.Struct, frozen=True, gc=False):
-    """A usage record whose payer and list price are known; ``raw`` is the event as it came."""
-
-    account_id: AccountId
-    rate_id: int
-    list_nanos: int
-    event: UsageEvent
-    raw: bytes
-
-    def fingerprint(self) -> bytes:
-        return fingerprint(self.event, self.account_id)
-
-
-class DebitedRecord(msgspec.Struct, frozen=True, gc=False):
+class DebitedRecord(NamedTuple):
     """A new row of the books with what guards it: the fingerprint of its content, the digest of the row."""
 
     row: UsageRow
@@ -82,65 +73,98 @@ def debit(
 
 def _sort_out(
     batch: Iterable[PricedUsage], known: Mapping[EventId, bytes]
-) -> tuple[list[tuple[PricedUsage, bytes]], int, tuple[PricedUsage, ...]]:
+) -> tuple[list[PricedUsage], int, tuple[PricedUsage, ...]]:
     """Part a batch into new records, repetitions and conflicts; inside the batch the first one wins."""
     seen = dict(known)
-    fresh: list[tuple[PricedUsage, bytes]] = []
+    fresh: list[PricedUsage] = []
     conflicts: list[PricedUsage] = []
     duplicates = 0
     for usage in batch:
-        content = usage.fingerprint()
-        first = seen.setdefault(EventId(usage.event.id), content)
-        if first is content:
-            fresh.append((usage, content))
-        elif first == content:
+        first = seen.get(usage.event_id)
+        if first is None:
+            seen[usage.event_id] = usage.fingerprint
+            fresh.append(usage)
+        elif first == usage.fingerprint:
             duplicates += 1
         else:
             conflicts.append(usage)
-    fresh.sort(key=lambda item: (item[0].event.time, item[0].event.id))
+    fresh.sort(key=_time_and_id)
     return fresh, duplicates, tuple(conflicts)
 
 
+class _Meter:
+    """A cycle while records are charged to it."""
+
+    __slots__ = ("cycle", "quota_remaining_nanos", "spent_nanos")
+
+    def __init__(self, cycle: CycleState) -> None:
+        self.cycle = cycle
+        self.quota_remaining_nanos = cycle.quota_remaining_nanos
+        self.spent_nanos = cycle.spent_nanos
+
+    def charge(self, list_nanos: int, state: AccountState) -> Allocation:
+        """Split a charge between quota and balance, and count it."""
+        cycle = self.cycle
+        allocation = allocate(
+            list_nanos,
+            Payer(
+                True,  # noqa: FBT003 - has_plan; by position, this runs for every record
+                cycle.discount_ppm,
+                self.quota_remaining_nanos,
+                state.fallback,
+                state.spending_limit_nanos,
+                self.spent_nanos,
+            ),
+        )
+        self.quota_remaining_nanos -= allocation.quota_nanos
+        self.spent_nanos += allocation.balance_nanos
+        return allocation
+
+    def read(self) -> CycleState:
+        return replace(
+            self.cycle, quota_remaining_nanos=self.quota_remaining_nanos, spent_nanos=self.spent_nanos
+        )
+
+
 def _charge(
-    state: AccountState, fresh: Sequence[tuple[PricedUsage, bytes]], seq: int, now: datetime
+    state: AccountState, fresh: Sequence[PricedUsage], seq: int, now: datetime
 ) -> tuple[AccountState, list[DebitedRecord]]:
+    meters = {cycle.start: _Meter(cycle) for cycle in state.cycles}
     records = []
-    for usage, content in fresh:
-        cycle = state.cycle_for(usage.event.time, now)
-        allocation = allocate(usage.list_nanos, state.payer(cycle))
-        if cycle is not None:
-            state = state.with_cycle(_spend(cycle, allocation))
-        row = _row(usage, allocation, cycle, seq)
-        records.append(DebitedRecord(row, content, row.digest()))
+    for usage in fresh:
+        cycle = state.cycle_for(usage.time, now) if meters else None
+        if cycle is None:
+            row = _row(usage, allocate(usage.list_nanos, NO_PLAN), None, seq)
+        else:
+            row = _row(usage, meters[cycle.start].charge(usage.list_nanos, state), cycle.start, seq)
+        records.append(DebitedRecord(row, usage.fingerprint, row.digest()))
+    if meters:
+        state = replace(state, cycles=tuple(meter.read() for meter in meters.values()))
     return state, records
 
 
-def _spend(cycle: CycleState, allocation: Allocation) -> CycleState:
-    return replace(
-        cycle,
-        quota_remaining_nanos=cycle.quota_remaining_nanos - allocation.quota_nanos,
-        spent_nanos=cycle.spent_nanos + allocation.balance_nanos,
-    )
-
-
-def _row(usage: PricedUsage, allocation: Allocation, cycle: CycleState | None, seq: int) -> UsageRow:
-    event, data = usage.event, usage.event.data
+def _row(usage: PricedUsage, allocation: Allocation, cycle_start: datetime | None, seq: int) -> UsageRow:
     return UsageRow(
         usage.account_id,
         seq,
-        EventId(event.id),
-        event.source,
-        data.api_key_id,
-        data.provider,
-        data.model,
+        usage.event_id,
+        usage.source,
+        usage.api_key_id,
+        usage.provider,
+        usage.model,
         usage.rate_id,
-        event.time.astimezone(UTC),
-        cycle.start if cycle else None,
-        *event.tokens,
+        usage.time,
+        cycle_start,
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens,
+        usage.input_audio_tokens,
+        usage.output_audio_tokens,
         usage.list_nanos,
         *allocation,
-        data.hold_id,
-        event.metadata_json,
+        usage.hold_id,
+        usage.metadata,
     )
 
 

@@ -12,7 +12,6 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from shared.domain.errors import MalformedError
-from shared.domain.ids import AccountId
 from shared.domain.tokens import MAX_TOKENS, TokenCounts
 
 USAGE_TYPE: Final = "payg.usage.recorded.v1"
@@ -74,6 +73,8 @@ class UsageEvent(msgspec.Struct, frozen=True, gc=False):
     @property
     def metadata_json(self) -> str | None:
         """The metadata as the text it came as, None where there is nothing in it."""
+        if self.data.metadata is _NO_METADATA:
+            return None
         metadata = bytes(self.data.metadata)
         return None if metadata in (b"null", b"{}") else metadata.decode()
 
@@ -130,7 +131,7 @@ def decode_event(raw: bytes, limits: TimeLimits, now: datetime) -> UsageEvent:
         raise MalformedError(f"not JSON, or a string holds a lone surrogate: {error}") from None
     except RecursionError:
         raise MalformedError("nested too deeply") from None
-    if _nul_escape.search(text):
+    if "\\u0000" in text and _nul_escape.search(text):
         raise MalformedError("a string holds NUL")
     _check_time(event.time, limits, now)
     _check_data(event.data)
@@ -140,14 +141,6 @@ def decode_event(raw: bytes, limits: TimeLimits, now: datetime) -> UsageEvent:
 def reread_event(raw: bytes) -> UsageEvent:
     """Return an event that passed ``decode_event`` before, without checking it again."""
     return _event_decoder.decode(raw)
-
-
-def fingerprint(event: UsageEvent, account_id: AccountId) -> bytes:
-    """Return the fingerprint of an event that an account pays for."""
-    data = event.data
-    return content_fingerprint(
-        account_id, data.api_key_id, data.provider, data.model, event.time, event.tokens
-    )
 
 
 def content_fingerprint(

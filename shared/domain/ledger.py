@@ -9,11 +9,13 @@ import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from shared.domain.ids import AccountId, EventId
+
+_encode = msgspec.json.Encoder().encode
 
 
 class TransferKind(StrEnum):
@@ -26,7 +28,7 @@ class TransferKind(StrEnum):
     QUOTA_RESET = "quota_reset"
 
 
-class UsageRow(msgspec.Struct, frozen=True, gc=False):
+class UsageRow(NamedTuple):
     """One debited usage record as it stands in the books. Amounts in nanos, times in UTC.
 
     ``charge == quota + balance + uncollected``. ``cycle_start`` names the cycle it counts in, if any.
@@ -58,7 +60,7 @@ class UsageRow(msgspec.Struct, frozen=True, gc=False):
 
     def digest(self) -> bytes:
         """Return the SHA-256 of the whole row."""
-        return hashlib.sha256(msgspec.json.encode(msgspec.structs.astuple(self))).digest()
+        return hashlib.sha256(_encode(self)).digest()
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from dramatiq.common import dq_name, q_name
 from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import Middleware
 
+from shared.messaging.lane import MERGED_MESSAGES
 from shared.messaging.stage_broker import ComesBack
 from shared.messaging.topology import dead_letter_arguments, dead_letter_queue, queue_arguments
 
@@ -32,6 +33,11 @@ class QuorumBroker(RabbitmqBroker):
     @property
     def consumer_class(self) -> "type[QuorumConsumer]":
         return QuorumConsumer
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> "QuorumConsumer":  # noqa: ARG002
+        """Consume a queue, as dramatiq asks, with a prefetch that does not grow with the queues."""
+        self.declare_queue(queue_name, ensure=True)
+        return QuorumConsumer(self, queue_name, 2 * MERGED_MESSAGES, timeout)
 
     def hand_over(self, fair_share: int) -> list[str]:
         """Give up queues beyond this process's fair share; return their names.

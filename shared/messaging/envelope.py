@@ -55,12 +55,3 @@ class StageMessage:
 def messages_to(stage: Stage, batch: Sequence[Any]) -> list[StageMessage]:
     """Return the message that brings a batch to a stage with one queue, or none for an empty batch."""
     return [StageMessage(stage, str(stage), batch)] if batch else []
-
-
-class PricedEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One element of a debit batch: who pays, by which rate, how much at list price; the event as it came."""
-
-    account_id: str
-    rate_id: int
-    list_nanos: int
-    event: msgspec.Raw

@@ -1,12 +1,12 @@
 """Run a stage as a dramatiq actor: decode the batch, handle it, emit what follows, acknowledge.
 
 The handler runs on the process's event loop; what it returns is published from the worker's thread with
-publisher confirms. A failure is answered by ``after_failure``; a stage that waits stops at once on shutdown.
+publisher confirms. Messages of one queue that wait for each other are handled as one batch (see ``lane``). A
+failure is answered by ``after_failure``; a stage that waits stops at once on shutdown.
 """
 
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -17,11 +17,15 @@ from dramatiq.asyncio import async_to_sync
 from dramatiq.middleware import CurrentMessage, Middleware
 
 from shared.messaging.envelope import StageMessage
-from shared.messaging.failure import GiveUp, Halve, after_failure
+from shared.messaging.failure import GiveUp, Halve, Wait, after_failure
+from shared.messaging.lane import Lane
 from shared.messaging.stage_broker import ComesBack
 from shared.messaging.topology import Stage
 
 log = structlog.get_logger(__name__)
+
+#: How many elements a stage handles at once at most, taken from several messages.
+MERGED_ELEMENTS = 2_000
 
 Element = TypeVar("Element")
 Handler = Callable[[list[Element]], Awaitable[Sequence[StageMessage]]]
@@ -53,46 +57,63 @@ class StageRunner(Generic[Element]):
         self._stopping = stopping.event
         self._decoder = msgspec.json.Decoder(list[element])  # type: ignore[valid-type]
         self._handle = async_to_sync(handle)
+        self._lanes: dict[str, Lane[Element]] = {}
 
     def register(self, queues: Sequence[str]) -> None:
         """Make the stage the actor of its name and consume those queues."""
         for queue in queues:
             self._broker.declare_queue(queue)
+            self._lanes[queue] = Lane(self._handle, self._emit, MERGED_ELEMENTS)
         dramatiq.actor(actor_name=str(self._stage), queue_name=queues[0], broker=self._broker)(self._process)
 
     def _process(self, batch: msgspec.Raw) -> None:
         elements = self._decoder.decode(batch)
-        outgoing = self._insist(partial(self._handle, elements), batch, len(elements))
-        for message in outgoing:
-            self._insist(partial(self._emit, message), batch, 1)
-
-    def _insist(
-        self, effect: Callable[[], Sequence[StageMessage]], batch: msgspec.Raw, size: int
-    ) -> Sequence[StageMessage]:
-        """Do one thing until it succeeds or the policy says to do another."""
+        queue = _current_queue()
+        lane = self._lanes[queue]
         for attempt in count(1):
             try:
-                return effect()
-            except Exception as error:
-                step = after_failure(error, attempt, size)
-                if isinstance(step, GiveUp):
-                    raise
-                log.warning(
-                    "retrying", stage=str(self._stage), records=size, then=repr(step), error=repr(error)
-                )
-                if isinstance(step, Halve):
-                    return self._halves(batch)
-                if self._stopping.wait(step.seconds):
-                    raise ComesBack from error
-        raise AssertionError("unreachable")
+                if attempt == 1:
+                    lane.process(elements)
+                else:
+                    lane.process_alone(elements)
+            except ComesBack:
+                raise
+            except Exception as error:  # noqa: BLE001 - the policy knows what to do with each
+                if isinstance(self._answer(error, attempt, len(elements)), Halve):
+                    self._emit(self._halves(batch, queue))
+                    return
+            else:
+                return
 
-    def _halves(self, batch: msgspec.Raw) -> list[StageMessage]:
+    def _emit(self, messages: Sequence[StageMessage]) -> None:
+        """Publish messages; returns when the broker has confirmed all of them."""
+        for message in messages:
+            for attempt in count(1):
+                try:
+                    self._broker.enqueue(message.encode())
+                except Exception as error:  # noqa: BLE001 - the same
+                    self._answer(error, attempt, 1)
+                else:
+                    break
+
+    def _answer(self, error: Exception, attempt: int, size: int) -> Wait | Halve:
+        """Do what the policy says after a failure: raise it again, or return once it is time to go on."""
+        step = after_failure(error, attempt, size)
+        if isinstance(step, GiveUp):
+            raise error
+        log.warning("retrying", stage=str(self._stage), records=size, then=repr(step), error=repr(error))
+        if isinstance(step, Wait) and self._stopping.wait(step.seconds):
+            raise ComesBack from error
+        return step
+
+    def _halves(self, batch: msgspec.Raw, queue: str) -> list[StageMessage]:
         elements = msgspec.json.decode(batch, type=list[msgspec.Raw])
         middle = len(elements) // 2
-        message = CurrentMessage.get_current_message()
-        queue = message.queue_name if message else str(self._stage)
         return [StageMessage(self._stage, queue, half) for half in (elements[:middle], elements[middle:])]
 
-    def _emit(self, message: StageMessage) -> Sequence[StageMessage]:
-        self._broker.enqueue(message.encode())
-        return ()
+
+def _current_queue() -> str:
+    message = CurrentMessage.get_current_message()
+    if message is None:
+        raise RuntimeError("a stage runs as a dramatiq actor only")
+    return message.queue_name

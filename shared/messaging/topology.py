@@ -8,6 +8,7 @@ Source for the arguments: https://www.rabbitmq.com/docs/quorum-queues
 """
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
@@ -47,6 +48,7 @@ def stage_queues(stage: Stage, debit_queues: int) -> list[str]:
     return [str(stage)]
 
 
+@lru_cache(maxsize=100_000)
 def debit_queue(account_id: AccountId, debit_queues: int) -> str:
     """Return the queue that takes all debits of an account, so that workers seldom meet on one."""
     return f"debit.{crc32(account_id.encode()) % debit_queues}"

@@ -1,10 +1,10 @@
 """Move money by hand: credits, and voids of what should not have been charged. Safe to ask for twice."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import RowMapping, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 

@@ -5,14 +5,12 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
-
 from shared.domain.account import AccountState, CycleState, PlanTerms
 from shared.domain.cycles import cycle_at, time_zone
-from shared.domain.debit import PricedUsage
-from shared.domain.events import TimeLimits, UsageEvent, decode_event
+from shared.domain.events import TimeLimits, UsageEvent, decode_event, reread_event
 from shared.domain.ids import AccountId, EventId
 from shared.domain.ledger import Transfer, TransferKind, UsageRow, genesis_hash
+from shared.domain.usage import PricedUsage
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 GRACE = timedelta(hours=1)
@@ -88,7 +86,7 @@ def usage(
 ) -> PricedUsage:
     """Return a priced record of the account."""
     raw = event_json(data, id=event_id, time=time.isoformat(), source=source)
-    return PricedUsage(ACCOUNT, 7, list_nanos, msgspec.json.decode(raw, type=UsageEvent), raw)
+    return PricedUsage.of(reread_event(raw), raw, ACCOUNT, 7, list_nanos)
 
 
 def plan(quota_nanos: int = 1_000, discount_ppm: int = 0, zone: str = "UTC", name: str = "pro") -> PlanTerms:

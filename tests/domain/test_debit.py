@@ -3,16 +3,16 @@
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-import msgspec
 import pytest
 from domain_builders import GRACE, NOW, payg_account, plan, subscribed, usage
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.account import AccountState
-from shared.domain.debit import Debit, PricedUsage, debit
+from shared.domain.debit import Debit, debit
 from shared.domain.ids import EventId
 from shared.domain.ledger import TransferKind, UsageRow, chain_hash, digest_of_rows
+from shared.domain.usage import PricedUsage
 
 MINUTE = timedelta(minutes=1)
 DECEMBER = datetime(2026, 12, 1, tzinfo=UTC)
@@ -30,7 +30,7 @@ def parts(result: Debit) -> dict[str, tuple[int, int, int]]:
 
 
 def known(*batch: PricedUsage) -> dict[EventId, bytes]:
-    return {EventId(record.event.id): record.fingerprint() for record in batch}
+    return {record.event_id: record.fingerprint for record in batch}
 
 
 def test_the_quota_goes_to_the_earliest_record_whatever_the_order_of_arrival() -> None:
@@ -120,7 +120,7 @@ def test_a_row_says_all_that_the_record_said_and_what_was_made_of_it() -> None:
         *(150, 150, 100, 40, 10),
         *("hold_1", None),
     )
-    assert (written.fingerprint, written.digest) == (record.fingerprint(), written.row.digest())
+    assert (written.fingerprint, written.digest) == (record.fingerprint, written.row.digest())
     assert written.row.time.tzinfo is UTC
 
 
@@ -177,7 +177,7 @@ times = st.sampled_from(
     [DECEMBER - MINUTE, DECEMBER - timedelta(microseconds=1), DECEMBER, DECEMBER + MINUTE]
 )
 records = st.lists(st.builds(usage, st.text("abc", min_size=1, max_size=2), st.integers(0, 90), times))
-records = records.map(lambda batch: sorted(batch, key=lambda record: (record.event.time, record.event.id)))
+records = records.map(lambda batch: sorted(batch, key=lambda record: (record.time, record.event_id)))
 amounts = st.integers(0, 300)
 states = st.builds(payg_account, amounts) | st.builds(
     lambda quota, discount, balance, fallback, limit: subscribed(
@@ -218,6 +218,6 @@ def in_batches(state: AccountState, batches: list[list[PricedUsage]]) -> tuple[o
     for batch in batches:
         result = debit(state, batch, held, DECEMBER + MINUTE, GRACE)
         held |= {record.row.event_id: record.fingerprint for record in result.records}
-        rows += [msgspec.structs.replace(record.row, transfer_seq=0) for record in result.records]
+        rows += [record.row._replace(transfer_seq=0) for record in result.records]
         state = result.after
     return rows, state.balance_nanos, state.cycles

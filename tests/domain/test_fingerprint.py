@@ -9,14 +9,14 @@ from domain_builders import ACCOUNT, COUNTS, EVENT, LIMITS, NOW, decoded
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.events import UsageEvent, decode_event, fingerprint
-from shared.domain.ids import AccountId
+from shared.domain.events import UsageEvent, decode_event
+from shared.domain.usage import PricedUsage
 
 ZERO = dict.fromkeys(COUNTS, 0)
 
 
 def of(event: UsageEvent, account: str = ACCOUNT) -> bytes:
-    return fingerprint(event, AccountId(account))
+    return PricedUsage.of(event, b"{}", account, 1, 1).fingerprint
 
 
 BASE = of(decoded())

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from books_builders import GRACE, Books, open_books
+from msgspec.structs import replace
 from sqlalchemy import Column, Table, and_, insert, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -24,6 +25,7 @@ NOT_PROVEN = {
     ("accounts", "plan_id"): "a setting: the terms of the next cycle",
     ("accounts", "anchor"): "a setting: where the next cycles begin",
     ("accounts", "cycle_start"): "tells which cycle is the newest, so that it is found at once",
+    ("accounts", "cycle_end"): "tells the clock when to look, which then reads the cycle itself",
     ("accounts", "fallback"): "a setting",
     ("accounts", "spending_limit_nanos"): "a setting",
     ("accounts", "frozen"): "a setting",
@@ -44,7 +46,7 @@ async def write_books(engine: AsyncEngine) -> Books:
     extras = {"provider": "acme", "hold_id": "hold_1", "metadata": {"team": 1}, "output_tokens": 1}
     extras |= {"cache_read_tokens": 2, "cache_write_tokens": 3, "input_audio_tokens": 4}
     full = books.record(plain, "req_full", 100, now, output_audio_tokens=5, **extras)
-    await books.debit([type(full)(plain, books.rate_id, 115, full.event), books.record(plain, "req_2", 20)])
+    await books.debit([replace(full, list_nanos=115), books.record(plain, "req_2", 20)])
     await books.debit([books.record(plain, "req_3", 30)])
     await void_usage(engine, plain, "req_2", "mistake", GRACE)
     await books.debit([books.record(plain, f"req_{n}", n) for n in (40, 50)])

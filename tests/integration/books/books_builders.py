@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 from sqlalchemy import RowMapping, Select, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.clock import utc_now
 from shared.db import tables
-from shared.domain.events import USAGE_TYPE
+from shared.domain.events import USAGE_TYPE, reread_event
 from shared.domain.ids import AccountId
 from shared.domain.pricing import TokenRates
-from shared.messaging.envelope import PricedEvent
+from shared.domain.usage import PricedUsage
 from shared.operations.accounts import create_account, create_plan
 from shared.operations.audit import audit
 from shared.operations.prices import set_price
@@ -62,12 +61,12 @@ class Books:
         tokens: int = 100,
         time: datetime | None = None,
         **data: Any,
-    ) -> PricedEvent:
+    ) -> PricedUsage:
         """Return a record as pricing hands it to debit."""
         raw = event(event_id, tokens, time, account_id=account_id, **data)
-        return PricedEvent(account_id, self.rate_id, tokens, msgspec.Raw(raw))
+        return PricedUsage.of(reread_event(raw), raw, account_id, self.rate_id, tokens)
 
-    async def debit(self, batch: Sequence[PricedEvent], now: datetime | None = None) -> None:
+    async def debit(self, batch: Sequence[PricedUsage], now: datetime | None = None) -> None:
         """Run the debit stage on a batch, at a time of choice."""
         await Debiting(self.engine, GRACE, lambda: now or utc_now()).handle(list(batch))
 

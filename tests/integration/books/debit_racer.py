@@ -5,11 +5,10 @@ import json
 import sys
 from datetime import timedelta
 
-import msgspec
-
 from shared.clock import utc_now
 from shared.db.engine import create_engine
-from shared.messaging.envelope import PricedEvent
+from shared.domain.events import reread_event
+from shared.domain.usage import PricedUsage
 from workers.debit import Debiting
 
 
@@ -21,8 +20,9 @@ async def _debit(url: str, batches: list[list[list[object]]]) -> None:
     await engine.dispose()
 
 
-def _record(account_id: str, rate_id: int, list_nanos: int, event: str) -> PricedEvent:
-    return PricedEvent(account_id, rate_id, list_nanos, msgspec.Raw(event.encode()))
+def _record(account_id: str, rate_id: int, list_nanos: int, event: str) -> PricedUsage:
+    raw = event.encode()
+    return PricedUsage.of(reread_event(raw), raw, account_id, rate_id, list_nanos)
 
 
 async def _run(url: str, tasks: list[list[list[list[object]]]]) -> None:

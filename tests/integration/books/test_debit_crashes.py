@@ -12,14 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.clock import utc_now
 from shared.db.engine import create_engine
 from shared.domain.ids import AccountId
-from shared.messaging.envelope import PricedEvent
+from shared.domain.usage import PricedUsage
 from shared.messaging.failure import is_transient
 from workers.debit import Debiting
 
 _VICTIM = "payg victim"
 
 
-async def _failure(debiting: Debiting, batch: list[PricedEvent]) -> Exception | None:
+async def _failure(debiting: Debiting, batch: list[PricedUsage]) -> Exception | None:
     """Deliver a batch; return why it failed, if it did."""
     try:
         await debiting.handle(batch)
@@ -28,7 +28,7 @@ async def _failure(debiting: Debiting, batch: list[PricedEvent]) -> Exception | 
     return None
 
 
-async def _deliver_until_done(debiting: Debiting, batch: list[PricedEvent]) -> int:
+async def _deliver_until_done(debiting: Debiting, batch: list[PricedUsage]) -> int:
     """Deliver a batch again after each failure, as the stage does; return how often it failed."""
     failures = 0
     while error := await _failure(debiting, batch):
@@ -38,7 +38,7 @@ async def _deliver_until_done(debiting: Debiting, batch: list[PricedEvent]) -> i
     return failures
 
 
-async def _contested_batch(books: Books) -> tuple[AccountId, list[PricedEvent]]:
+async def _contested_batch(books: Books) -> tuple[AccountId, list[PricedUsage]]:
     """Return a batch that touches all tables of the books and the quarantine, and its account."""
     account_id = await books.subscriber(100, fallback=True)
     batch = [books.record(account_id, f"req_{n}", 60) for n in range(3)]
@@ -113,7 +113,7 @@ async def test_connections_cut_at_random_moments_never_double_debit(books: Books
     victim = create_engine(database_url, application=_VICTIM, pool_size=4)
     debiting = Debiting(victim, GRACE, utc_now)
 
-    async def work(mine: list[PricedEvent]) -> int:
+    async def work(mine: list[PricedUsage]) -> int:
         batches = [mine[start : start + 15] for start in range(0, len(mine), 15)]
         return sum([await _deliver_until_done(debiting, batch) for batch in batches])
 

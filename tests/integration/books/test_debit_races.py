@@ -16,7 +16,7 @@ from shared.clock import utc_now
 from shared.db import books as books_sql
 from shared.domain.ids import AccountId
 from shared.domain.ledger import TransferKind
-from shared.messaging.envelope import PricedEvent
+from shared.domain.usage import PricedUsage
 
 PROCESSES, TASKS = 4, 4
 _RACER = Path(books_builders.__file__).with_name("debit_racer.py")
@@ -30,10 +30,10 @@ async def test_two_sessions_that_read_the_same_version_cannot_both_win(books: Bo
         second = (await books_sql.load_accounts(two, [account_id], now, GRACE))[account_id]
         assert first.version == second.version
         spent, _ = first.post(TransferKind.USAGE, -10, "first", now)
-        assert await books_sql.move_versions(one, [(first, spent)]) == {account_id}
+        assert (await books_sql.move_versions(one, [(first, spent)])).account_ids == {account_id}
         await one.commit()
         spent, _ = second.post(TransferKind.USAGE, -99, "second", now)
-        assert await books_sql.move_versions(two, [(second, spent)]) == set()
+        assert (await books_sql.move_versions(two, [(second, spent)])).account_ids == set()
         await two.commit()
     assert (await books.stored(account_id))["balance_nanos"] == -10
 
@@ -48,7 +48,7 @@ async def test_a_session_that_waited_for_the_winner_loses_too(books: Books) -> N
         waiting = asyncio.create_task(books_sql.move_versions(two, [(state, spent)]))
         await _until_blocked(books.engine)
         await one.commit()
-        assert await waiting == set()
+        assert (await waiting).account_ids == set()
         await two.commit()
     assert (await books.stored(account_id))["version"] == state.version + 1
 
@@ -110,9 +110,9 @@ async def test_sixteen_workers_on_fifty_accounts_never_deadlock(books: Books) ->
     await books.assert_proven()
 
 
-def _overlapping(records: list[PricedEvent], random: Random) -> list[list[list[PricedEvent]]]:
+def _overlapping(records: list[PricedUsage], random: Random) -> list[list[list[PricedUsage]]]:
     """Return batches for each worker, every record in three of them, in any order."""
-    workers: list[list[list[PricedEvent]]] = [[] for _ in range(PROCESSES * TASKS)]
+    workers: list[list[list[PricedUsage]]] = [[] for _ in range(PROCESSES * TASKS)]
     for _ in range(3):
         shuffled = random.sample(records, len(records))
         size = len(shuffled) // len(workers) + 1
@@ -121,7 +121,7 @@ def _overlapping(records: list[PricedEvent], random: Random) -> list[list[list[P
     return workers
 
 
-async def _race(books: Books, workers: list[list[list[PricedEvent]]]) -> None:
+async def _race(books: Books, workers: list[list[list[PricedUsage]]]) -> None:
     """Let processes debit the batches of their tasks, all at once; none may fail."""
     url = await _url_of(books.engine)
     racers = [
@@ -142,8 +142,8 @@ async def _race(books: Books, workers: list[list[list[PricedEvent]]]) -> None:
         assert racer.returncode == 0, errors.decode()
 
 
-def _plain(record: PricedEvent) -> list[object]:
-    return [record.account_id, record.rate_id, record.list_nanos, bytes(record.event).decode()]
+def _plain(record: PricedUsage) -> list[object]:
+    return [record.account_id, record.rate_id, record.list_nanos, bytes(record.raw).decode()]
 
 
 async def _assert_same_books(books: Books, raced: AccountId, alone: AccountId) -> None:

@@ -15,8 +15,8 @@ from shared.db.prices import load_price_book
 from shared.domain.errors import InvalidAmountError, PriceNotSupportedError, RefusedError
 from shared.domain.pricing import BEGINNING_OF_TIME, Tier, TokenRates
 from shared.domain.tokens import TokenCounts
+from shared.domain.usage import PricedUsage
 from shared.gateways.genai_prices import CatalogModel
-from shared.messaging.envelope import PricedEvent
 from shared.messaging.topology import Stage
 from shared.operations.prices import ImportResult, import_models, look_up, set_price, show_price
 from workers.pricing import Pricing
@@ -220,5 +220,5 @@ async def _priced(pricing: Pricing, *raws: bytes) -> list[int]:
     """Run the pricing stage on a batch and return the list prices of what went on."""
     messages = await pricing.handle([msgspec.Raw(raw) for raw in raws])
     debits = [message for message in messages if message.stage is Stage.DEBIT]
-    elements: list[PricedEvent] = [element for message in debits for element in message.batch]
+    elements: list[PricedUsage] = [element for message in debits for element in message.batch]
     return [element.list_nanos for element in elements]

@@ -60,7 +60,7 @@ async def _evaluate(url: str, broker_url: str) -> None:
     engine = create_engine(url)
     notifications = Notifications(engine, partial(open_transport, broker_url))
     async with engine.connect() as connection:
-        due = list((await connection.execute(text("SELECT account_id FROM due_evaluations"))).scalars())
+        due = list((await connection.execute(text("SELECT due_id FROM due_evaluations"))).scalars())
     await Thresholds(engine, utc_now, timedelta()).handle(due)
     async with engine.connect() as connection:
         alerts = list((await connection.execute(text("SELECT sequence FROM alerts"))).scalars())

@@ -10,7 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sandbox.supervisor import Supervisor
 from shared.clock import utc_now
-from shared.messaging.envelope import PricedEvent, StageMessage
+from shared.domain.events import reread_event
+from shared.domain.usage import PricedUsage
+from shared.messaging.envelope import StageMessage
 from shared.messaging.publisher import usage_event
 from shared.messaging.stage_broker import stage_broker
 from shared.messaging.topology import Stage, stage_queues
@@ -30,8 +32,12 @@ async def test_a_debit_worker_that_starts_later_gets_queues_under_load(
     def send(number: int) -> None:
         for queue in queues:
             event = usage_event(id=f"{queue}-{number}", model="m", account_id=account_id, time=utc_now())
-            raw = msgspec.Raw(msgspec.json.encode(event))
-            broker.enqueue(StageMessage(Stage.DEBIT, queue, [PricedEvent(account_id, 1, 1, raw)]).encode())
+            raw = msgspec.json.encode(event)
+            broker.enqueue(
+                StageMessage(
+                    Stage.DEBIT, queue, [PricedUsage.of(reread_event(raw), raw, account_id, 1, 1)]
+                ).encode()
+            )
 
     with Supervisor({"first": "payg worker debit"}, payg_env, logs=tmp_path):
         await _until(engine, send, workers=1)

@@ -6,13 +6,16 @@ from typing import Any
 
 import aio_pika
 import msgspec
+from messaging_books import event
 from messaging_brokers import BrokerOfTest
 from messaging_polling import eventually
 from messaging_stages import DEBIT, PRICING, Acting, Collected, enqueue, running, to_debit, to_pricing
 from structlog.testing import capture_logs
 
 from sandbox.servers import RabbitMQ
-from shared.messaging.envelope import PricedEvent, StageMessage
+from shared.domain.events import reread_event
+from shared.domain.usage import PricedUsage
+from shared.messaging.envelope import StageMessage
 from shared.messaging.topology import Stage
 from shared.messaging.transport import open_transport
 
@@ -45,14 +48,15 @@ async def left_over(url: str, queue: str = PRICING) -> int:
 
 
 async def test_a_batch_arrives_decoded_into_the_elements_of_its_stage(broker: BrokerOfTest) -> None:
-    sent = PricedEvent("acct_1", 7, 10**15 + 1, msgspec.Raw(b'{"id": "a",  "n": 1.50}'))
+    raw = msgspec.json.encode(event("a")).replace(b'"id":', b'"id":  ')
+    sent = PricedUsage.of(reread_event(raw), raw, "acct_1", 7, 10**15 + 1)
     handled = Collected()
-    with running(broker.url, Acting(Stage.DEBIT, handled, DEBIT, PricedEvent)):
+    with running(broker.url, Acting(Stage.DEBIT, handled, DEBIT, PricedUsage)):
         enqueue(broker.url, to_debit(sent))
         await eventually(lambda: handled)
     [[received]] = handled
     assert (received.account_id, received.rate_id, received.list_nanos) == ("acct_1", 7, 10**15 + 1)
-    assert bytes(received.event) == b'{"id": "a",  "n": 1.50}'
+    assert bytes(received.raw) == raw
 
 
 async def test_what_a_handler_returns_goes_to_the_next_stage(broker: BrokerOfTest) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sandbox.stripe.controls import Controls
 from shared.clock import utc_now
+from shared.db import evaluations
 from shared.domain.money import NANOS_PER_DOLLAR
 from shared.gateways.stripe_payments import StripePayments
 from shared.messaging.envelope import StageMessage
@@ -36,6 +37,24 @@ def later(wait: timedelta = timedelta(0)) -> Callable[[], datetime]:
     return lambda: utc_now() + wait
 
 
+class NamedAccounts:
+    """The thresholds stage, asked to evaluate accounts by name as well as what is due anyway for them."""
+
+    def __init__(self, engine: AsyncEngine, ahead: timedelta) -> None:
+        self._engine = engine
+        self._stage = Thresholds(engine, later(ahead), COOLDOWN)
+
+    async def handle(self, account_ids: list[str]) -> Sequence[StageMessage]:
+        async with self._engine.begin() as connection:
+            await evaluations.mark_due(connection, account_ids)
+            due = await connection.execute(
+                text("SELECT due_id FROM due_evaluations WHERE account_ids && CAST(:ids AS text[])"),
+                {"ids": account_ids},
+            )
+            due_ids = list(due.scalars())
+        return await self._stage.handle(due_ids)
+
+
 @dataclass(frozen=True)
 class LowMoney:
     """A database and an account at the stand-in for Stripe."""
@@ -50,8 +69,10 @@ class LowMoney:
     def payments(self) -> StripePayments:
         return StripePayments(self.stripe_key, self.stripe_url)
 
-    def thresholds(self, engine: AsyncEngine | None = None, ahead: timedelta = timedelta(0)) -> Thresholds:
-        return Thresholds(engine or self.engine, later(ahead), COOLDOWN)
+    def thresholds(
+        self, engine: AsyncEngine | None = None, ahead: timedelta = timedelta(0)
+    ) -> "NamedAccounts":
+        return NamedAccounts(engine or self.engine, ahead)
 
     def topups(self, engine: AsyncEngine | None = None, ahead: timedelta = timedelta(0)) -> TopUps:
         return TopUps(engine or self.engine, self.payments, later(ahead), SettlePolicy(RETRY, GRACE))

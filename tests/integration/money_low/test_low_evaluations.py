@@ -22,6 +22,8 @@ from shared.settings import Settings
 from workers.clock import Clock
 from workers.notifications import Notifications
 
+_DUE = "SELECT * FROM due_evaluations WHERE :id = ANY (account_ids)"
+
 
 async def test_a_dip_that_recovered_is_told_once_however_often_it_is_evaluated(money: LowMoney) -> None:
     account_id = await money.account_without_topup(balance=3)
@@ -55,13 +57,13 @@ async def test_an_alert_is_committed_with_how_far_the_account_was_evaluated(mone
 async def test_a_reason_that_comes_during_an_evaluation_is_not_taken_away_with_it(money: LowMoney) -> None:
     account_id = await money.account_without_topup(balance=3)
     async with money.engine.begin() as evaluating:
-        accounts = await evaluations.lock_accounts(evaluating, [account_id])
+        due = [row["due_id"] for row in await money.rows(_DUE, id=account_id)]
+        assert await evaluations.take_due(evaluating, due) == {account_id}
         async with money.engine.begin() as other:
             await evaluations.mark_due(other, [account_id])
-        await evaluations.settle_due(evaluating, accounts, {})
-    assert await money.rows("SELECT * FROM due_evaluations WHERE account_id = :id", id=account_id)
+    assert await money.rows(_DUE, id=account_id)
     await money.thresholds().handle([account_id])
-    assert not await money.rows("SELECT * FROM due_evaluations WHERE account_id = :id", id=account_id)
+    assert not await money.rows(_DUE, id=account_id)
 
 
 async def test_the_schema_itself_refuses_a_second_open_automatic_top_up(money: LowMoney) -> None:

@@ -220,8 +220,8 @@ async def test_a_top_up_that_fell_short_is_followed_by_another_after_the_cool_do
     (first,) = elements(await money.thresholds().handle([account_id]), Stage.TOPUP)
     await money.topups().handle([first])
     assert elements(await money.thresholds().handle([account_id]), Stage.TOPUP) == []
-    due = await money.rows("SELECT due_at FROM due_evaluations WHERE account_id = :id", id=account_id)
-    assert due[0]["due_at"] == (await money.topup(first))["updated_at"] + COOLDOWN
+    looks = await money.rows("SELECT look_again_at FROM evaluations WHERE account_id = :id", id=account_id)
+    assert looks[0]["look_again_at"] == (await money.topup(first))["updated_at"] + COOLDOWN
     again = elements(await money.thresholds(ahead=COOLDOWN + SECONDS).handle([account_id]), Stage.TOPUP)
     assert len(again) == 1
     await money.topups().handle(again)
