@@ -1,8 +1,8 @@
 """Clock: the one scheduled process. It finds what time, or a process that died, left undone.
 
 Every second: accounts that are due for evaluation, alerts that were not delivered, top-ups whose next step is
-due, cycles that ended. Two clocks at once do no harm: what one takes the other does not, or does again
-without effect.
+due, cycles that ended; every hour the months of usage to come. Two clocks at once do no harm: what one takes
+the other does not, or does again without effect.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from shared.messaging.envelope import messages_to
 from shared.messaging.failure import is_transient
 from shared.messaging.topology import Stage
 from shared.operations.accounts import roll_over_account
+from shared.operations.periods import keep_periods
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +30,8 @@ _DUE_FOR_S = 1.0
 _AGAIN_AFTER_S = 3.0
 _UNDELIVERED_FOR = timedelta(seconds=2)
 _STEP_AGAIN_AFTER = timedelta(seconds=30)
+_PERIODS_EVERY = timedelta(hours=1)
+_PERIODS_AGAIN_AFTER = timedelta(minutes=1)
 
 
 class Clock:
@@ -41,6 +44,7 @@ class Clock:
         self._broker = broker
         self._now = now
         self._grace = grace
+        self._periods_due: datetime | None = None
         # dramatiq's connections belong to a thread, so one thread does all the publishing.
         self._publisher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publisher")
 
@@ -61,7 +65,13 @@ class Clock:
             await asyncio.sleep(TICK_S)
 
     def _sweeps(self) -> Sequence[Callable[[], Awaitable[None]]]:
-        return (self.roll_cycles, self.evaluate_due, self.deliver_alerts, self.advance_topups)
+        return (
+            self.roll_cycles,
+            self.evaluate_due,
+            self.deliver_alerts,
+            self.advance_topups,
+            self.make_periods,
+        )
 
     async def evaluate_due(self) -> None:
         """Send accounts to thresholds that are due and were not evaluated."""
@@ -89,6 +99,17 @@ class Clock:
             ended = await books.accounts_to_roll(connection, self._now(), _BATCH)
         for account_id in ended:
             await roll_over_account(self._engine, account_id, self._grace)
+
+    async def make_periods(self) -> None:
+        """Make the months that usage will need soon: at the start, then every hour."""
+        now = self._now()
+        if self._periods_due and now < self._periods_due:
+            return
+        # Whoever reads the whole table for long, as an audit does, keeps a month from being made meanwhile.
+        self._periods_due = now + _PERIODS_AGAIN_AFTER
+        if made := await keep_periods(self._engine, now):
+            log.info("made months of usage", months=[str(period) for period in made])
+        self._periods_due = now + _PERIODS_EVERY
 
     async def _send(self, stage: Stage, elements: Sequence[object]) -> None:
         loop = asyncio.get_running_loop()

@@ -50,7 +50,7 @@ class Thresholds:
         self, connection: AsyncConnection, accounts: Sequence[EvaluatedAccount]
     ) -> tuple[Mapping[str, Told], list[int]]:
         entries = await evaluations.new_entries(connection, accounts)
-        charges = await evaluations.new_key_charges(connection, accounts)
+        charges = await evaluations.new_key_charges(connection, accounts, entries)
         new: list[NewAlert] = []
         told = {}
         for account in accounts:

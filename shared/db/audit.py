@@ -1,16 +1,32 @@
 """SQL of the audit: the books in order, streamed, so that an audit of any size needs little memory."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 from sqlalchemy import Row, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.db.tables import accounts, cycles, topups, transfers, usage_ids, usage_records
-from shared.domain.audit import StoredAccount, StoredCycle, StoredTopup, StoredUsage, StoredVoid
+from shared.db.tables import (
+    accounts,
+    cycles,
+    topups,
+    transfers,
+    usage_ids,
+    usage_period_cycles,
+    usage_records,
+)
+from shared.domain.audit import (
+    CarriedCycle,
+    StoredAccount,
+    StoredCycle,
+    StoredTopup,
+    StoredUsage,
+    StoredVoid,
+)
 from shared.domain.ids import AccountId
 from shared.domain.ledger import Transfer, TransferKind, UsageRow
+from shared.domain.periods import Period
 from shared.domain.topup import TopupState
 
 _ROW_FIELDS = len(UsageRow._fields)
@@ -60,12 +76,14 @@ async def stream_usage(connection: AsyncConnection) -> AsyncIterator[StoredUsage
 async def load_voids(connection: AsyncConnection) -> dict[AccountId, list[StoredVoid]]:
     """Return all voids by account."""
     columns = transfers.c
-    query = select(
-        columns.account_id, columns.reverses_event_id, columns.amount_nanos, columns.quota_amount_nanos
-    ).where(columns.kind == TransferKind.VOID)
+    void = (columns.account_id, columns.reverses_event_id, columns.amount_nanos, columns.quota_amount_nanos)
+    ids = usage_ids.c
+    same = (ids.account_id == columns.account_id) & (ids.event_id == columns.reverses_event_id)
+    query = select(*void, ids.transfer_seq).select_from(transfers.outerjoin(usage_ids, same))
+    query = query.where(columns.kind == TransferKind.VOID)
     voids: dict[AccountId, list[StoredVoid]] = defaultdict(list)
-    for account_id, *void in await connection.execute(query):
-        voids[account_id].append(StoredVoid(*void))
+    for account_id, *fields in await connection.execute(query):
+        voids[account_id].append(StoredVoid(*fields))
     return voids
 
 
@@ -97,6 +115,25 @@ async def load_topups(connection: AsyncConnection) -> dict[AccountId, list[Store
     return found
 
 
+async def load_carried(connection: AsyncConnection) -> dict[AccountId, list[CarriedCycle]]:
+    """Return what detached records took from cycles, by account."""
+    columns = usage_period_cycles.c
+    query = select(columns.account_id, columns.cycle_start, columns.quota_nanos, columns.balance_nanos)
+    found: dict[AccountId, list[CarriedCycle]] = defaultdict(list)
+    for account_id, *carried in await connection.execute(query):
+        found[account_id].append(CarriedCycle(*carried))
+    return found
+
+
+async def count_ids(connection: AsyncConnection, periods: Collection[Period]) -> dict[Period, int]:
+    """Return how many ids there are of records that were debited in these months."""
+    month = func.date_trunc("month", transfers.c.occurred_at, "UTC")
+    same = (usage_ids.c.account_id == transfers.c.account_id) & (usage_ids.c.transfer_seq == transfers.c.seq)
+    query = select(month, func.count()).select_from(transfers.join(usage_ids, same))
+    query = query.where(month.in_([period.start for period in periods])).group_by(month)
+    return {Period.of(start): count for start, count in await connection.execute(query)}
+
+
 def _stored_usage(row: Row[*tuple[Any, ...]]) -> StoredUsage:
-    digest, fingerprint = row[_ROW_FIELDS:]
-    return StoredUsage(UsageRow(*row[:_ROW_FIELDS]), digest, fingerprint)
+    digest, debited_at, fingerprint = row[_ROW_FIELDS:]
+    return StoredUsage(UsageRow(*row[:_ROW_FIELDS]), digest, debited_at, fingerprint)

@@ -167,7 +167,7 @@ async def insert_transfers(
 async def insert_usage(connection: AsyncConnection, records: Sequence[DebitedRecord]) -> None:
     """Append debited records to the books, and claim their ids."""
     ids = [(r.row.account_id, r.row.event_id, r.row.transfer_seq, r.fingerprint) for r in records]
-    rows = [(*r.row, r.digest) for r in records]
+    rows = [(*r.row, r.digest, r.debited_at) for r in records]
     await _copy(connection, "usage_ids", _USAGE_ID_COLUMNS, ids)
     await _copy(connection, "usage_records", _USAGE_COLUMNS, rows)
 

@@ -80,6 +80,7 @@ _NEW_TRANSFERS = text("""
          AND t.seq > wanted.after_seq AND t.seq <= wanted.upto_seq
     ORDER BY t.account_id, t.seq
 """)
+# The bounds say nothing that the numbers do not say; with them, months that cannot matter are not touched.
 _KEY_CHARGES = text("""
     SELECT u.account_id, u.transfer_seq, u.api_key_id, k.limit_nanos,
            CASE k.limit_period WHEN 'day' THEN date_trunc('day', u.time, 'UTC')
@@ -91,6 +92,7 @@ _KEY_CHARGES = text("""
     JOIN api_keys k ON k.account_id = wanted.account_id AND k.limit_nanos IS NOT NULL
     JOIN usage_records u ON u.account_id = wanted.account_id AND u.api_key_id = k.api_key_id
          AND u.transfer_seq > wanted.after_seq AND u.transfer_seq <= wanted.upto_seq
+         AND u.debited_at BETWEEN CAST(:first AS timestamptz) AND CAST(:last AS timestamptz)
     GROUP BY 1, 2, 3, 4, 5
     ORDER BY 1, 2, 3, 5
 """)
@@ -178,10 +180,16 @@ async def new_entries(
 
 
 async def new_key_charges(
-    connection: AsyncConnection, accounts: Sequence[EvaluatedAccount]
+    connection: AsyncConnection,
+    accounts: Sequence[EvaluatedAccount],
+    entries: Mapping[str, Sequence[Entry]],
 ) -> list[tuple[KeyCharge, int]]:
     """Return what keys with limits spent in those transfers, each with its period's sum before."""
-    charges = [KeyCharge(*row) for row in await connection.execute(_KEY_CHARGES, _range(accounts))]
+    times = [entry.occurred_at for found in entries.values() for entry in found]
+    if not times:
+        return []
+    parameters = _range(accounts) | {"first": min(times), "last": max(times)}
+    charges = [KeyCharge(*row) for row in await connection.execute(_KEY_CHARGES, parameters)]
     if not charges:
         return []
     ids = {charge.account_id for charge in charges}

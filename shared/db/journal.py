@@ -54,8 +54,18 @@ async def is_voided(connection: AsyncConnection, account_id: str, event_id: str)
     return (await connection.execute(query)).first() is not None
 
 
+async def find_debit(connection: AsyncConnection, account_id: str, event_id: str) -> int | None:
+    """Return the number of the transfer that debited a record, also where the record itself is away."""
+    query = select(usage_ids.c.transfer_seq).where(
+        usage_ids.c.account_id == account_id, usage_ids.c.event_id == event_id
+    )
+    seq: int | None = (await connection.execute(query)).scalar_one_or_none()
+    return seq
+
+
 def _usage_of_event(event_id: str) -> Select[*tuple[Any, ...]]:
     # Ids are indexed by account, so each account is asked: quick where accounts are few against records.
+    # The transfer knows the month of the record, so the others are not looked at.
     return (
         select(usage_records)
         .select_from(accounts)
@@ -63,9 +73,15 @@ def _usage_of_event(event_id: str) -> Select[*tuple[Any, ...]]:
             usage_ids, (usage_ids.c.account_id == accounts.c.account_id) & (usage_ids.c.event_id == event_id)
         )
         .join(
+            transfers,
+            (transfers.c.account_id == usage_ids.c.account_id)
+            & (transfers.c.seq == usage_ids.c.transfer_seq),
+        )
+        .join(
             usage_records,
             (usage_records.c.account_id == usage_ids.c.account_id)
             & (usage_records.c.transfer_seq == usage_ids.c.transfer_seq)
-            & (usage_records.c.event_id == usage_ids.c.event_id),
+            & (usage_records.c.event_id == usage_ids.c.event_id)
+            & (usage_records.c.debited_at == transfers.c.occurred_at),
         )
     )

@@ -13,17 +13,17 @@ from shared.db.tables import metadata
 _MIGRATION_LOCK = 7_294_000_001
 
 
-async def migrate(engine: AsyncEngine) -> None:
+async def migrate(engine: AsyncEngine, revision: str = "head") -> None:
     """Run the migrations that are missing. Safe to run twice, and from several processes at once."""
     async with engine.begin() as connection:
         # Held until the transaction ends: whoever comes second finds the work done.
         await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-        await connection.run_sync(_upgrade)
+        await connection.run_sync(_upgrade, revision)
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     config.attributes["metadata"] = metadata
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)

@@ -131,6 +131,28 @@ usage_records = Table(
     Column("hold_id", Text),
     Column("metadata", Text),
     Column("digest", LargeBinary, nullable=False),
+    # The table is divided by it into months; always the time of the row's transfer.
+    Column("debited_at", _Time, primary_key=True),
+)
+
+usage_periods = Table(
+    "usage_periods",
+    metadata,
+    Column("period_start", _Time, primary_key=True),
+    Column("table_name", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("detached_at", _Time, nullable=False),
+)
+
+usage_period_cycles = Table(
+    "usage_period_cycles",
+    metadata,
+    Column("account_id", _Id, primary_key=True),
+    Column("cycle_start", _Time, primary_key=True),
+    Column("period_start", _Time, primary_key=True),
+    Column("quota_nanos", BigInteger, nullable=False),
+    Column("balance_nanos", BigInteger, nullable=False),
 )
 
 models = Table(

@@ -3,6 +3,9 @@
 Proved for each account: usage rows are what their transfer digested, and add up to it; transfers are numbered
 without gaps and chained; the balance is the sum of all transfers; each record was charged at its rate; cycles
 have left what their records did not take; top-ups credited are those that succeeded.
+
+Where the usage rows of a month are detached, its transfers are proven all the same: chain, numbers, balances.
+What those rows took from each cycle was noted when they went, and must agree with their transfers.
 """
 
 from collections import defaultdict
@@ -35,15 +38,17 @@ class StoredUsage(msgspec.Struct, frozen=True, gc=False):
 
     row: UsageRow
     digest: bytes
+    debited_at: datetime
     fingerprint: bytes | None
 
 
 class StoredVoid(msgspec.Struct, frozen=True):
-    """A void and what it gave back."""
+    """A void, what it gave back, and the transfer that had taken it."""
 
     event_id: EventId
     amount_nanos: int
     quota_amount_nanos: int
+    taken_by_seq: int | None
 
 
 class StoredCycle(msgspec.Struct, frozen=True):
@@ -53,6 +58,14 @@ class StoredCycle(msgspec.Struct, frozen=True):
     quota_nanos: int
     quota_remaining_nanos: int
     spent_nanos: int
+
+
+class CarriedCycle(msgspec.Struct, frozen=True):
+    """What detached records, other than voided ones, took from a cycle."""
+
+    start: datetime
+    quota_nanos: int
+    balance_nanos: int
 
 
 class StoredTopup(msgspec.Struct, frozen=True):
@@ -77,7 +90,11 @@ class AccountAudit:
     """Walks the books of one account in order; every method raises Fault at the first row that is wrong."""
 
     def __init__(
-        self, account: StoredAccount, rates: Mapping[int, Sequence[Tier]], voids: Sequence[StoredVoid] = ()
+        self,
+        account: StoredAccount,
+        rates: Mapping[int, Sequence[Tier]],
+        voids: Sequence[StoredVoid] = (),
+        carried: Sequence[CarriedCycle] = (),
     ) -> None:
         self._account = account
         self._rates = rates
@@ -88,9 +105,17 @@ class AccountAudit:
         self._quota_taken: dict[datetime, int] = defaultdict(int)
         self._spent: dict[datetime, int] = defaultdict(int)
         self._credited: dict[int, int] = {}
+        self._detached: set[int] = set()
+        #: Quota that detached records took, as far as voids and the sums of cycles do not account for it.
+        self._detached_quota = -sum(cycle.quota_nanos for cycle in carried)
+        for cycle in carried:
+            self._quota_taken[cycle.start] += cycle.quota_nanos
+            self._spent[cycle.start] += cycle.balance_nanos
 
-    def check_transfer(self, transfer: Transfer, usage: Sequence[StoredUsage]) -> None:
-        """Check the next transfer and the usage rows that name it."""
+    def check_transfer(
+        self, transfer: Transfer, usage: Sequence[StoredUsage], *, detached: bool = False
+    ) -> None:
+        """Check the next transfer and the usage rows that name it; ``detached`` they must be away."""
         for stored in usage:
             self._check_usage(stored)
         key = f"{self._account.account_id}/{transfer.seq}"
@@ -100,7 +125,10 @@ class AccountAudit:
             raise Fault("transfers", key, "the hash chain breaks here")
         if transfer.balance_after_nanos != self._balance + transfer.amount_nanos:
             raise Fault("transfers", key, "balance_after is not the balance before plus the amount")
-        _check_sums(key, transfer, usage)
+        if detached and transfer.kind == TransferKind.USAGE:
+            self._check_detached(transfer, usage)
+        else:
+            _check_sums(key, transfer, usage)
         if transfer.kind == TransferKind.TOPUP:
             self._credited[transfer.seq] = transfer.amount_nanos
         self._seq, self._head, self._balance = transfer.seq, transfer.hash, transfer.balance_after_nanos
@@ -113,8 +141,7 @@ class AccountAudit:
             raise Fault("accounts", account.account_id, what)
         if (account.seq, account.head_hash) != (self._seq, self._head):
             raise Fault("accounts", account.account_id, "seq or head_hash is not that of the last transfer")
-        for void in self._voids.values():
-            raise Fault("transfers", f"{account.account_id}/{void.event_id}", "a void of no usage record")
+        self._check_left_over()
         self._check_topups(topups)
         for cycle in cycles:
             left = cycle.quota_nanos - self._quota_taken[cycle.start]
@@ -126,6 +153,24 @@ class AccountAudit:
             raise Fault(
                 "cycles", f"{account.account_id}/{start.isoformat()}", "records count in it, and it is gone"
             )
+
+    def _check_detached(self, transfer: Transfer, usage: Sequence[StoredUsage]) -> None:
+        for stored in usage:
+            key = f"{stored.row.account_id}/{stored.row.event_id}"
+            raise Fault("usage_records", key, "its month is detached, by usage_periods, and it is still here")
+        self._detached.add(transfer.seq)
+        self._detached_quota -= transfer.quota_amount_nanos
+
+    def _check_left_over(self) -> None:
+        """Voids of rows that were not met are those of detached ones, which account for the rest of quota."""
+        account_id = self._account.account_id
+        for void in self._voids.values():
+            if void.taken_by_seq not in self._detached:
+                raise Fault("transfers", f"{account_id}/{void.event_id}", "a void of no usage record")
+            self._detached_quota -= void.quota_amount_nanos
+        if self._detached_quota:
+            what = "they do not add up to the quota that transfers of detached months took"
+            raise Fault("usage_period_cycles", account_id, what)
 
     def _check_topups(self, topups: Sequence[StoredTopup]) -> None:
         for topup in topups:
@@ -173,6 +218,10 @@ def _check_sums(key: str, transfer: Transfer, usage: Sequence[StoredUsage]) -> N
         if usage:
             raise Fault("transfers", key, f"usage rows name a transfer of kind {transfer.kind}")
         return
+    for stored in usage:
+        if stored.debited_at != transfer.occurred_at:
+            stored_key = f"{stored.row.account_id}/{stored.row.event_id}"
+            raise Fault("usage_records", stored_key, "debited_at is not the time of its transfer")
     if transfer.rows_digest != digest_of_rows((u.row.event_id, u.digest) for u in usage):
         raise Fault("transfers", key, "its usage rows are not those it was made of: one was added or removed")
     if transfer.amount_nanos != -sum(u.row.balance_nanos for u in usage):

@@ -24,11 +24,15 @@ _time_and_id = attrgetter("time", "event_id")
 
 
 class DebitedRecord(NamedTuple):
-    """A new row of the books with what guards it: the fingerprint of its content, the digest of the row."""
+    """A new row of the books with what guards it: the fingerprint of its content, the digest of the row.
+
+    ``debited_at`` is the time of its transfer: the two belong to one period.
+    """
 
     row: UsageRow
     fingerprint: bytes
     digest: bytes
+    debited_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ def _charge(
             row = _row(usage, allocate(usage.list_nanos, NO_PLAN), None, seq)
         else:
             row = _row(usage, meters[cycle.start].charge(usage.list_nanos, state), cycle.start, seq)
-        records.append(DebitedRecord(row, usage.fingerprint, row.digest()))
+        records.append(DebitedRecord(row, usage.fingerprint, row.digest(), now))
     if meters:
         state = replace(state, cycles=tuple(meter.read() for meter in meters.values()))
     return state, records

@@ -1,17 +1,20 @@
 """Prove the books on one snapshot, or name the first row that is wrong."""
 
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.db import audit as sql
+from shared.db import periods
 from shared.db.engine import snapshot
 from shared.db.prices import rate_tiers
 from shared.domain.audit import AccountAudit, Fault, StoredAccount, StoredUsage
 from shared.domain.ids import AccountId
-from shared.domain.ledger import Transfer
+from shared.domain.ledger import Transfer, TransferKind
+from shared.domain.periods import Period, PeriodProof, PeriodSum
 
 Item = TypeVar("Item")
 Progress = Callable[[int, int], None]
@@ -19,12 +22,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """The outcome: how much was checked, and the first fault if there is one."""
+    """The outcome: how much was checked, and the first fault if there is one.
+
+    ``proofs`` has, for sound books, what the usage rows of each attached month come to.
+    """
 
     accounts: int
     transfers: int
     usage_records: int
+    detached_periods: int
     fault: Fault | None
+    proofs: Mapping[Period, PeriodProof] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -35,22 +43,47 @@ async def audit(engine: AsyncEngine, progress: Progress = lambda _done, _of: Non
     """Check every account; ``progress`` is told accounts done and accounts in all."""
     async with snapshot(engine) as connection:
         counts = await sql.count_books(connection)
-        rates, cycles = await rate_tiers(connection), await sql.load_cycles(connection)
-        voids, topups = await sql.load_voids(connection), await sql.load_topups(connection)
-        transfers = _Ahead(sql.stream_transfers(connection))
-        usage = _Ahead(sql.stream_usage(connection))
-        done = 0
+        away = await periods.recorded(connection)
         try:
-            async for account in sql.stream_accounts(connection):
-                checks = AccountAudit(account, rates, voids.get(account.account_id, ()))
-                await _check_account(account, checks, transfers, usage)
-                checks.check_end(cycles.get(account.account_id, ()), topups.get(account.account_id, ()))
-                done += 1
-                progress(done, counts[0])
-            await _check_nothing_left(transfers, usage)
+            proofs = await _check_books(connection, away, lambda done: progress(done, counts[0]))
         except Fault as fault:
-            return AuditReport(*counts, fault)
-    return AuditReport(*counts, None)
+            return AuditReport(*counts, len(away), fault)
+    return AuditReport(*counts, len(away), None, proofs)
+
+
+async def _check_books(
+    connection: AsyncConnection, away: Mapping[Period, periods.Recorded], progress: Callable[[int], None]
+) -> dict[Period, PeriodProof]:
+    rates, cycles = await rate_tiers(connection), await sql.load_cycles(connection)
+    voids, topups = await sql.load_voids(connection), await sql.load_topups(connection)
+    carried = await sql.load_carried(connection)
+    walk = _Walk(
+        _Ahead(sql.stream_transfers(connection)), _Ahead(sql.stream_usage(connection)), frozenset(away)
+    )
+    done = 0
+    async for account in sql.stream_accounts(connection):
+        account_id = account.account_id
+        checks = AccountAudit(account, rates, voids.get(account_id, ()), carried.get(account_id, ()))
+        await walk.check_account(account, checks)
+        checks.check_end(cycles.get(account_id, ()), topups.get(account_id, ()))
+        done += 1
+        progress(done)
+    await walk.check_nothing_left()
+    return await _check_periods(connection, away, walk.sums)
+
+
+async def _check_periods(
+    connection: AsyncConnection, away: Mapping[Period, periods.Recorded], sums: Mapping[Period, PeriodSum]
+) -> dict[Period, PeriodProof]:
+    """Check what was noted of detached months: their transfers prove the rows, the ids their number."""
+    ids = await sql.count_ids(connection, away.keys()) if away else {}
+    for period, noted in away.items():
+        if sums.get(period, PeriodSum()).proof.digest != noted.proof.digest:
+            raise Fault("usage_periods", str(period), "its digest is not that of its transfers")
+        if ids.get(period, 0) != noted.proof.rows:
+            what = f"it says {noted.proof.rows} rows, usage_ids has {ids.get(period, 0)} of them"
+            raise Fault("usage_periods", str(period), what)
+    return {period: summed.proof for period, summed in sums.items() if period not in away}
 
 
 class _Ahead(Generic[Item]):
@@ -69,40 +102,50 @@ class _Ahead(Generic[Item]):
         self._next = None
 
 
-async def _check_account(
-    account: StoredAccount,
-    checks: AccountAudit,
-    transfers: "_Ahead[tuple[AccountId, Transfer]]",
-    usage: "_Ahead[StoredUsage]",
-) -> None:
-    while (item := await transfers.peek()) and item[0] == account.account_id:
-        checks.check_transfer(item[1], await _usage_of(usage, account.account_id, item[1].seq))
-        transfers.take()
-    stray = await usage.peek()
-    if stray and stray.row.account_id <= account.account_id:
-        raise _stray(stray)
+class _Walk:
+    """Transfers and usage rows side by side, in order of account and number."""
 
+    def __init__(
+        self,
+        transfers: "_Ahead[tuple[AccountId, Transfer]]",
+        usage: "_Ahead[StoredUsage]",
+        away: frozenset[Period],
+    ) -> None:
+        self._transfers = transfers
+        self._usage = usage
+        self._away = away
+        self.sums: dict[Period, PeriodSum] = defaultdict(PeriodSum)
 
-async def _usage_of(usage: "_Ahead[StoredUsage]", account_id: AccountId, seq: int) -> list[StoredUsage]:
-    rows = []
-    while (stored := await usage.peek()) and (stored.row.account_id, stored.row.transfer_seq) <= (
-        account_id,
-        seq,
-    ):
-        if (stored.row.account_id, stored.row.transfer_seq) != (account_id, seq):
+    async def check_account(self, account: StoredAccount, checks: AccountAudit) -> None:
+        while (item := await self._transfers.peek()) and item[0] == account.account_id:
+            transfer = item[1]
+            usage = await self._usage_of(account.account_id, transfer.seq)
+            period = Period.of(transfer.occurred_at)
+            checks.check_transfer(transfer, usage, detached=period in self._away)
+            if transfer.kind == TransferKind.USAGE:
+                self.sums[period].add(transfer.rows_digest or b"", len(usage))
+            self._transfers.take()
+        stray = await self._usage.peek()
+        if stray and stray.row.account_id <= account.account_id:
+            raise _stray(stray)
+
+    async def check_nothing_left(self) -> None:
+        if item := await self._transfers.peek():
+            raise Fault("transfers", f"{item[0]}/{item[1].seq}", "belongs to no account")
+        if stored := await self._usage.peek():
             raise _stray(stored)
-        rows.append(stored)
-        usage.take()
-    return rows
 
-
-async def _check_nothing_left(
-    transfers: "_Ahead[tuple[AccountId, Transfer]]", usage: "_Ahead[StoredUsage]"
-) -> None:
-    if item := await transfers.peek():
-        raise Fault("transfers", f"{item[0]}/{item[1].seq}", "belongs to no account")
-    if stored := await usage.peek():
-        raise _stray(stored)
+    async def _usage_of(self, account_id: AccountId, seq: int) -> list[StoredUsage]:
+        rows = []
+        while (stored := await self._usage.peek()) and (stored.row.account_id, stored.row.transfer_seq) <= (
+            account_id,
+            seq,
+        ):
+            if (stored.row.account_id, stored.row.transfer_seq) != (account_id, seq):
+                raise _stray(stored)
+            rows.append(stored)
+            self._usage.take()
+        return rows
 
 
 def _stray(stored: StoredUsage) -> Fault:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from sqlalchemy import RowMapping, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from shared.db import books, journal, tables
+from shared.db import books, journal, periods, tables
 from shared.db.engine import database_time
 from shared.domain.account import AccountState, CycleState, roll_over
 from shared.domain.errors import NotFoundError, RefusedError
@@ -52,15 +52,13 @@ async def void_usage(
 ) -> Mapping[str, Any]:
     """Give back what a record took from balance and quota, once, and return the reversing transfer.
 
-    Raises NotFoundError for an unknown record, RefusedError where it was voided before.
+    Raises NotFoundError for an unknown record, RefusedError where it was voided before or is detached.
     """
     while True:
         async with engine.begin() as connection:
-            row = await journal.find_usage(connection, AccountId(account_id), event_id)
-            if row is None:
-                raise NotFoundError(f"account {account_id} has no usage record {event_id}")
             if await journal.is_voided(connection, account_id, event_id):
                 raise RefusedError(f"usage record {event_id} was voided before")
+            row = await _record(connection, account_id, event_id)
             before, rolled, transfers = await read_account(connection, account_id, grace)
             restored = await _give_back(connection, rolled, row)
             now = await database_time(connection)
@@ -112,6 +110,20 @@ async def commit_transfers(
         last = (columns.account_id == after.account_id) & (columns.seq == after.seq)
         await connection.execute(update(tables.transfers).where(last).values(**marks))
     return True
+
+
+async def _record(connection: AsyncConnection, account_id: str, event_id: str) -> RowMapping:
+    row = await journal.find_usage(connection, AccountId(account_id), event_id)
+    if row is not None:
+        return row
+    seq = await journal.find_debit(connection, account_id, event_id)
+    period = None if seq is None else await periods.detached_period(connection, account_id, seq)
+    if period is None:
+        raise NotFoundError(f"account {account_id} has no usage record {event_id}")
+    raise RefusedError(
+        f"usage record {event_id} was debited in {period}, which is detached: "
+        f"`payg usage attach {period}` brings it back, then void it"
+    )
 
 
 async def _give_back(connection: AsyncConnection, state: AccountState, row: RowMapping) -> AccountState:

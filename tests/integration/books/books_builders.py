@@ -110,7 +110,9 @@ async def open_books(engine: AsyncEngine) -> Books:
 
 def content(rows: Iterable[RowMapping]) -> list[dict[str, Any]]:
     """Return usage rows without what depends on how they were batched."""
-    return [{k: v for k, v in row.items() if k not in ("transfer_seq", "digest")} for row in rows]
+    return [
+        {k: v for k, v in row.items() if k not in ("transfer_seq", "digest", "debited_at")} for row in rows
+    ]
 
 
 def paid(rows: Iterable[RowMapping]) -> dict[str, tuple[int, int, int, int]]:

@@ -22,6 +22,26 @@ from shared.db.schema import migrate
 _TABLES = tables.metadata.tables
 #: Indexes and constraints stand in the migrations alone.
 _IN_BOTH = ("table", "column", "modify_type", "modify_nullable")
+_PRIMARY_KEYS = """
+    SELECT c.relname, a.attname FROM pg_index i
+    JOIN pg_class c ON c.oid = i.indrelid AND c.relnamespace = 'public'::regnamespace
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
+    WHERE i.indisprimary
+"""
+#: Tables whose primary key leads with something else, each with why it needs no distribution by account.
+_NOT_BY_ACCOUNT = {
+    "alembic_version",  # one row
+    "plans",  # as many as there are plans
+    "models",  # the price list
+    "rates",  # the price list
+    "model_aliases",  # the price list
+    "price_book",  # one row
+    "api_keys",  # looked up by the key alone
+    "quarantine",  # what is in it may belong to no account
+    "processes",  # those that run
+    "due_evaluations",  # short-lived notes, each on many accounts
+    "usage_periods",  # one row a month
+}
 
 
 @pytest.fixture
@@ -32,7 +52,12 @@ def empty_url(postgres: Postgres) -> Iterator[str]:
 
 
 def _differences(connection: Connection) -> list[Any]:
-    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    # The months of usage_records are tables too, and nothing that the code names.
+    options = {
+        "compare_type": True,
+        "include_name": lambda name, *_: not str(name).startswith("usage_records_"),
+    }
+    context = MigrationContext.configure(connection, opts=options)
     found = compare_metadata(context, tables.metadata)
     flat = [each for group in found for each in (group if isinstance(group, list) else [group])]
     return [each for each in flat if str(each[0]).endswith(_IN_BOTH)]
@@ -67,6 +92,13 @@ async def test_ids_compare_by_byte_wherever_the_code_says_so(engine: AsyncEngine
         for column in table.columns:
             wanted = getattr(column.type, "collation", None)
             assert stored[table.name, column.name] == wanted, f"{table.name}.{column.name}"
+
+
+async def test_tables_that_grow_lead_their_primary_key_with_the_account(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        leading = {table: column for table, column in await connection.execute(text(_PRIMARY_KEYS))}  # noqa: C416
+    assert set(leading) >= set(_TABLES)
+    assert {table for table, column in leading.items() if column != "account_id"} == _NOT_BY_ACCOUNT
 
 
 async def test_migrating_twice_changes_nothing(books: Books) -> None:
