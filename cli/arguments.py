@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from shared.domain.money import parse_dollars, parse_percent
+from shared.domain.periods import Period as UsagePeriod
 
 
 class Switch(StrEnum):
@@ -34,6 +35,11 @@ def dollars_or_none(text: str) -> int | str:
 def percent(text: str) -> int:
     """Return parts per million."""
     return parse_percent(text)
+
+
+def month(text: str) -> UsagePeriod:
+    """Return a month of usage, such as 2026-03."""
+    return UsagePeriod.parse(text)
 
 
 def instant(text: str) -> datetime:

@@ -13,6 +13,7 @@ from cli.commands import (
     books,
     keys,
     letters,
+    periods,
     plans,
     prices,
     processes,
@@ -46,6 +47,7 @@ for group in (
     app.add_typer(group)
 for module in (system, processes):
     module.register(app)
+periods.register(books.usage)
 
 
 @app.callback()

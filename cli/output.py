@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from shared.domain.money import format_dollars
@@ -43,11 +44,25 @@ def print_list(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], empty:
         return
     table = Table(box=SIMPLE)
     for column in columns:
-        numeric = column.endswith(("_nanos", "_tokens", "seq", "count"))
+        numeric = column.endswith(("_nanos", "_tokens", "seq", "count", "rows", "bytes"))
         table.add_column(_label(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_text(column, row.get(column)) for column in columns))
     console.print(table if table.row_count else empty)
+
+
+def progress_bar(unit: str) -> Progress:
+    """Return a bar that shows on a terminal, and not in JSON mode, how far a long command is."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        console=remarks,
+        disable=mode.json or not remarks.is_terminal,
+        transient=True,
+    )
 
 
 def _print_json(fields: Mapping[str, Any]) -> None:

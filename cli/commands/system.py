@@ -9,10 +9,9 @@ from typing import Annotated, TypeVar
 
 import msgspec
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cli.output import mode, print_object, remarks
+from cli.output import print_object, progress_bar
 from cli.session import with_database, with_transport
 from shared.db.schema import migrate as run_migrations
 from shared.domain.errors import PaygError
@@ -50,7 +49,7 @@ def publish(
     async def send(_engine: AsyncEngine) -> None:
         nonlocal published
         async with Publisher(load_settings().broker_url) as publisher:
-            with _progress("events published") as progress:
+            with progress_bar("events published") as progress:
                 task = progress.add_task("publishing", total=None)
                 while chunk := list(islice(events, _CHUNK)):
                     await publisher.publish_all(chunk)
@@ -65,7 +64,7 @@ def audit() -> None:
     """Prove the books: balances, usage rows, numbering, hash chain. Exit status 1 if they are not right."""
 
     async def check(engine: AsyncEngine) -> auditing.AuditReport:
-        with _progress("accounts") as progress:
+        with progress_bar("accounts") as progress:
             task = progress.add_task("auditing", total=None)
             return await auditing.audit(
                 engine, lambda done, of: progress.update(task, completed=done, total=of)
@@ -79,6 +78,7 @@ def audit() -> None:
             "accounts": report.accounts,
             "transfers": report.transfers,
             "usage_records": report.usage_records,
+            "detached_periods": report.detached_periods,
             "first_fault": None if fault is None else str(fault),
             "fault_table": fault.table if fault else None,
             "fault_key": fault.key if fault else None,
@@ -125,16 +125,3 @@ def _decoded(text: bytes, kind: type[Decoded], file: Path, line: int) -> Decoded
         return msgspec.json.decode(text, type=kind)
     except msgspec.DecodeError as error:
         raise PaygError(f"{file}, line {line}: not JSON: {error}") from None
-
-
-def _progress(unit: str) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeElapsedColumn(),
-        console=remarks,
-        disable=mode.json or not remarks.is_terminal,
-        transient=True,
-    )
