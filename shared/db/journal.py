@@ -12,7 +12,7 @@ from shared.domain.ids import AccountId
 
 async def find_usage(connection: AsyncConnection, account_id: AccountId, event_id: str) -> RowMapping | None:
     """Return one usage record."""
-    rows = await connection.execute(_usage_of_event(event_id).where(usage_ids.c.account_id == account_id))
+    rows = await connection.execute(_usage_of_event(event_id, account_id))
     return rows.mappings().one_or_none()
 
 
@@ -20,7 +20,7 @@ async def list_usage(
     connection: AsyncConnection, account_id: str | None, event_id: str | None
 ) -> AsyncIterator[RowMapping]:
     """Yield usage records by account and in the order they were debited."""
-    query = select(usage_records) if event_id is None else _usage_of_event(event_id)
+    query = select(usage_records) if event_id is None else _usage_of_event(event_id, account_id)
     if account_id is not None:
         query = query.where(usage_records.c.account_id == account_id)
     keys = usage_records.c
@@ -63,25 +63,24 @@ async def find_debit(connection: AsyncConnection, account_id: str, event_id: str
     return seq
 
 
-def _usage_of_event(event_id: str) -> Select[*tuple[Any, ...]]:
+def _usage_of_event(event_id: str, account_id: str | None) -> Select[*tuple[Any, ...]]:
     # Ids are indexed by account, so each account is asked: quick where accounts are few against records.
-    # The transfer knows the month of the record, so the others are not looked at.
-    return (
-        select(usage_records)
+    # The transfer knows the month of the record; materialized, so that other months need not be looked at.
+    ids, records, by_id = usage_ids.c, usage_records.c, usage_ids.c.event_id == event_id
+    debit = (transfers.c.account_id == ids.account_id) & (transfers.c.seq == ids.transfer_seq)
+    debits = (
+        select(ids.account_id, ids.transfer_seq, ids.event_id, transfers.c.occurred_at)
         .select_from(accounts)
-        .join(
-            usage_ids, (usage_ids.c.account_id == accounts.c.account_id) & (usage_ids.c.event_id == event_id)
-        )
-        .join(
-            transfers,
-            (transfers.c.account_id == usage_ids.c.account_id)
-            & (transfers.c.seq == usage_ids.c.transfer_seq),
-        )
-        .join(
-            usage_records,
-            (usage_records.c.account_id == usage_ids.c.account_id)
-            & (usage_records.c.transfer_seq == usage_ids.c.transfer_seq)
-            & (usage_records.c.event_id == usage_ids.c.event_id)
-            & (usage_records.c.debited_at == transfers.c.occurred_at),
-        )
+        .join(usage_ids, (ids.account_id == accounts.c.account_id) & by_id)
+        .join(transfers, debit)
+    )
+    if account_id is not None:
+        debits = debits.where(ids.account_id == account_id)
+    found = debits.cte("found").prefix_with("MATERIALIZED")
+    return select(usage_records).join(
+        found,
+        (records.account_id == found.c.account_id)
+        & (records.transfer_seq == found.c.transfer_seq)
+        & (records.event_id == found.c.event_id)
+        & (records.debited_at == found.c.occurred_at),
     )
