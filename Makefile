@@ -41,12 +41,13 @@ format: install-dev ## Format the code
 chaos: install-dev servers ## A longer campaign of kills: make chaos KILLS=500 SEED=3
 	@PAYG_CHAOS_KILLS=$(or $(KILLS),500) PAYG_CHAOS_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/chaos
 
-bench: install ## Measure the throughput of the pipeline on this machine
-	@$(BIN)/payg bench
+bench: $(VENV)/.bench servers ## Measure everything beside its baselines (half an hour); writes bench/RESULTS.md
+	@$(BIN)/payg bench --write
 
 lock: install-dev ## Pin all dependencies anew, with hashes
 	@$(BIN)/pip-compile $(LOCK_OPTIONS) --extra sandbox -o requirements/run.txt pyproject.toml
-	@$(BIN)/pip-compile $(LOCK_OPTIONS) --extra sandbox --extra dev -o requirements/dev.txt pyproject.toml
+	@$(BIN)/pip-compile $(LOCK_OPTIONS) --extra sandbox --extra bench -o requirements/bench.txt pyproject.toml
+	@$(BIN)/pip-compile $(LOCK_OPTIONS) --extra sandbox --extra bench --extra dev -o requirements/dev.txt pyproject.toml
 
 LOCK_OPTIONS := --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
@@ -60,6 +61,11 @@ $(VENV)/.run: requirements/run.txt pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --require-hashes -r requirements/run.txt
 	@$(PIP) install --no-deps -e .
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.run requirements/bench.txt
+	@echo "adding the baselines' drivers and what draws …"
+	@$(PIP) install --require-hashes -r requirements/bench.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt

@@ -1,1 +1,1 @@
-"""Measured claims. Each runs the real processes on real servers with fsync on."""
+"""Measured claims, each beside its baseline, on one machine and in one run."""

@@ -1,7 +1,7 @@
 """Intake: take usage off the entrance, refuse what is malformed, pass the rest on in batches.
 
-Under light load a batch is one record and leaves at once. Whatever arrives while a batch is being confirmed
-makes up the next one, so batches grow with the load and no record waits for a timer.
+Under light load a batch is one record and leaves at once. Whatever arrives while a batch is being confirmed,
+and within the same few milliseconds, makes up the next one, so batches grow with the load.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 from typing import Any
 
 import dramatiq
@@ -28,6 +29,9 @@ from shared.messaging.transport import Delivery, Transport, UsageConsumer
 from shared.settings import Settings
 
 _PUBLISHERS = 8
+#: Small batches follow each other no closer than this. A batch costs all stages together some milliseconds,
+#: whatever it carries, so records that come close together should share one.
+REST_S = 0.02
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +73,7 @@ class Intake:
         # dramatiq's connections belong to a thread: so many messages wait for their confirmation at once.
         self._publishers = ThreadPoolExecutor(_PUBLISHERS, thread_name_prefix="publisher")
         self._consumer: UsageConsumer | None = None
+        self._last_batch = 0
 
     def counts(self) -> tuple[int, int]:
         """Return how many messages this process holds, and how many it received on this connection."""
@@ -91,7 +96,10 @@ class Intake:
                     failures = 0
                     while True:
                         deliveries = await consumer.receive()
+                        rests_until = monotonic() + REST_S
                         await _to_the_end(self._settle(consumer, deliveries))
+                        if self._last_batch < self._settings.batch_records:
+                            await asyncio.sleep(rests_until - monotonic())
             except Exception as error:
                 if not is_transient(error):
                     raise
@@ -107,6 +115,7 @@ class Intake:
     async def handle(self, deliveries: list[Delivery]) -> None:
         """Pass on the good events, then park the bad ones; when this returns both are safe."""
         batch = sort_out(deliveries, self._settings.time_limits, utc_now())
+        self._last_batch = len(batch.events)
         await self._emit(self._batches(batch.events))
         if batch.rejections:
             async with self._engine.begin() as connection:

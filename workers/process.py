@@ -17,6 +17,7 @@ from typing import Any
 import dramatiq
 import msgspec
 import structlog
+import uvloop
 from dramatiq.asyncio import get_event_loop_thread
 from dramatiq.middleware import Middleware
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -61,6 +62,7 @@ class Handling:
 def run_stage(stage: Stage, settings: Settings) -> None:
     """Run one stage until the process is told to stop."""
     log.info("worker starts", stage=str(stage), process=PROCESS_ID)
+    uvloop.install()
     if stage is Stage.INTAKE:
         asyncio.run(_run_intake(settings))
     else:

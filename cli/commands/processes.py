@@ -73,9 +73,20 @@ def _copies(item: str) -> tuple[str, int]:
     return name, int(copies)
 
 
-def bench() -> None:
-    """Measure records per second, end to end, on servers of its own."""
-    from bench.throughput import as_rows, run_bench  # noqa: PLC0415
+def bench(
+    sections: Annotated[
+        list[str] | None,
+        typer.Argument(help="What to measure: throughput, latency, growth, memory; all without one."),
+    ] = None,
+    quick: Annotated[bool, typer.Option(help="Only show that it works; the figures mean nothing.")] = False,
+    write: Annotated[
+        bool, typer.Option(help="Write bench/RESULTS.md and the pictures of the README.")
+    ] = False,
+) -> None:
+    """Measure throughput, latency, growth and memory beside their baselines, on servers of its own."""
+    from bench.run import as_rows, measure, save  # noqa: PLC0415
 
-    rows = as_rows(run_bench(remarks))
-    print_list(rows, ("name", "records", "seconds", "records_per_s", "audit_ok"), "nothing measured")
+    results = measure(sections, quick=quick, say=remarks.print)
+    if write:
+        save(results, Path())
+    print_list(as_rows(results), ("what", "median", "low", "high", "unit"), "nothing measured")

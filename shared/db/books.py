@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import RowMapping, select, text
+from sqlalchemy import Row, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db import tables
@@ -24,16 +24,18 @@ from shared.domain.ledger import Transfer
 
 _LOAD_ACCOUNTS = text("""
     SELECT a.account_id, a.version, a.seq, a.head_hash, a.balance_nanos, a.fallback, a.spending_limit_nanos,
-           a.anchor, a.cycle_start, a.plan_id, p.quota_nanos, p.discount_ppm, p.time_zone
+           a.anchor, a.plan_id, p.quota_nanos, p.discount_ppm, p.time_zone, a.cycle_start
     FROM accounts a LEFT JOIN plans p USING (plan_id)
     WHERE a.account_id = ANY (CAST(:account_ids AS text[]))
 """)
 
 # The newest cycle comes along even when it is over: roll-over starts from it.
 _LOAD_CYCLES = text("""
-    SELECT c.* FROM cycles c JOIN accounts a USING (account_id)
-    WHERE c.account_id = ANY (CAST(:account_ids AS text[]))
-      AND (c.cycle_end > :open_until OR c.cycle_start = a.cycle_start)
+    SELECT c.account_id, c.cycle_start, c.cycle_end, c.plan_id, c.quota_nanos, c.discount_ppm,
+           c.quota_remaining_nanos, c.spent_nanos
+    FROM unnest(CAST(:account_ids AS text[]), CAST(:newest AS timestamptz[])) AS wanted (account_id, newest)
+    JOIN cycles c USING (account_id)
+    WHERE c.cycle_end > :open_until OR c.cycle_start = wanted.newest
     ORDER BY c.account_id, c.cycle_start
 """)
 
@@ -43,16 +45,17 @@ _KNOWN_IDS = text("""
     JOIN usage_ids u USING (account_id, event_id)
 """)
 
-# Rows are locked in the order of their ids, so two batches can wait for each other but never deadlock.
+# Rows are locked in the order of their ids, so two batches can wait for each other but never deadlock. A row
+# that is locked cannot move, so its place is a good way back to it.
 _MOVE_VERSIONS = text("""
-    WITH changed AS (
-        SELECT * FROM unnest(
+    WITH locked AS MATERIALIZED (
+        SELECT a.ctid AS place, c.*
+        FROM unnest(
             CAST(:account_ids AS text[]), CAST(:versions AS bigint[]), CAST(:seqs AS bigint[]),
             CAST(:head_hashes AS bytea[]), CAST(:balances AS bigint[]), CAST(:cycle_starts AS timestamptz[]),
             CAST(:cycle_ends AS timestamptz[])
         ) AS c (account_id, version, seq, head_hash, balance_nanos, cycle_start, cycle_end)
-    ), locked AS MATERIALIZED (
-        SELECT a.account_id FROM accounts a JOIN changed c USING (account_id)
+        JOIN accounts a USING (account_id)
         WHERE a.version = c.version
         ORDER BY a.account_id
         FOR NO KEY UPDATE OF a
@@ -60,8 +63,8 @@ _MOVE_VERSIONS = text("""
     UPDATE accounts a
     SET version = c.version + 1, seq = c.seq, head_hash = c.head_hash, balance_nanos = c.balance_nanos,
         cycle_start = c.cycle_start, cycle_end = c.cycle_end
-    FROM changed c JOIN locked USING (account_id)
-    WHERE a.account_id = c.account_id AND a.version = c.version
+    FROM locked c
+    WHERE a.ctid = c.place AND a.version = c.version
     RETURNING a.account_id
 """)
 
@@ -92,11 +95,10 @@ async def load_accounts(
     connection: AsyncConnection, account_ids: Collection[AccountId], now: datetime, grace: timedelta
 ) -> dict[AccountId, AccountState]:
     """Return the states of those accounts that exist, each with the cycles that still take records."""
-    ids = list(account_ids)
-    rows = (await connection.execute(_LOAD_ACCOUNTS, {"account_ids": ids})).mappings().all()
-    subscribed = [row["account_id"] for row in rows if row["cycle_start"] is not None]
-    cycles = await _load_cycles(connection, subscribed, now - grace) if subscribed else {}
-    return {row["account_id"]: _state(row, cycles.get(row["account_id"], ())) for row in rows}
+    rows = (await connection.execute(_LOAD_ACCOUNTS, {"account_ids": list(account_ids)})).all()
+    newest = {row[0]: row[-1] for row in rows if row[-1] is not None}
+    cycles = await _load_cycles(connection, newest, now - grace) if newest else {}
+    return {row[0]: _state(row, cycles.get(row[0], ())) for row in rows}
 
 
 async def known_ids(
@@ -178,8 +180,8 @@ async def load_cycle(
     """Return one cycle of an account, open or long closed."""
     cycles = tables.cycles
     query = select(cycles).where(cycles.c.account_id == account_id, cycles.c.cycle_start == cycle_start)
-    row = (await connection.execute(query)).mappings().one_or_none()
-    return _cycle(row) if row else None
+    row = (await connection.execute(query)).one_or_none()
+    return CycleState(*row[1:]) if row else None
 
 
 async def accounts_to_roll(connection: AsyncConnection, now: datetime, limit: int) -> list[AccountId]:
@@ -188,12 +190,12 @@ async def accounts_to_roll(connection: AsyncConnection, now: datetime, limit: in
 
 
 async def _load_cycles(
-    connection: AsyncConnection, account_ids: list[AccountId], open_until: datetime
+    connection: AsyncConnection, newest: Mapping[AccountId, datetime], open_until: datetime
 ) -> Mapping[AccountId, tuple[CycleState, ...]]:
+    values = {"account_ids": list(newest), "newest": list(newest.values()), "open_until": open_until}
     cycles: dict[AccountId, tuple[CycleState, ...]] = defaultdict(tuple)
-    found = await connection.execute(_LOAD_CYCLES, {"account_ids": account_ids, "open_until": open_until})
-    for row in found.mappings():
-        cycles[row["account_id"]] += (_cycle(row),)
+    for account_id, *cycle in await connection.execute(_LOAD_CYCLES, values):
+        cycles[account_id] += (CycleState(*cycle),)
     return cycles
 
 
@@ -235,34 +237,11 @@ async def _copy(
 
 def _newest_cycle(before: AccountState, after: AccountState) -> CycleState | None:
     """Return the newest cycle: it stays known when it has been over for long."""
-    return max((*before.cycles, *after.cycles), key=_start, default=None)
+    cycles = before.cycles + after.cycles
+    return max(cycles, key=_start) if cycles else None
 
 
-def _cycle(row: RowMapping) -> CycleState:
-    return CycleState(
-        start=row["cycle_start"],
-        end=row["cycle_end"],
-        plan_id=row["plan_id"],
-        quota_nanos=row["quota_nanos"],
-        discount_ppm=row["discount_ppm"],
-        quota_remaining_nanos=row["quota_remaining_nanos"],
-        spent_nanos=row["spent_nanos"],
-    )
-
-
-def _state(row: RowMapping, cycles: tuple[CycleState, ...]) -> AccountState:
-    plan = None
-    if row["plan_id"] is not None:
-        plan = PlanTerms(row["plan_id"], row["quota_nanos"], row["discount_ppm"], row["time_zone"])
-    return AccountState(
-        account_id=row["account_id"],
-        version=row["version"],
-        seq=row["seq"],
-        head_hash=row["head_hash"],
-        balance_nanos=row["balance_nanos"],
-        fallback=row["fallback"],
-        spending_limit_nanos=row["spending_limit_nanos"],
-        anchor=row["anchor"],
-        plan=plan,
-        cycles=cycles,
-    )
+def _state(row: Row[*tuple[Any, ...]], cycles: tuple[CycleState, ...]) -> AccountState:
+    account_id, version, seq, head_hash, balance, fallback, limit, anchor, plan_id, *terms, _ = row
+    plan = None if plan_id is None else PlanTerms(plan_id, *terms)
+    return AccountState(account_id, version, seq, head_hash, balance, fallback, limit, anchor, plan, cycles)

@@ -5,11 +5,11 @@ the digest of its rows. So no digit in any row can change without breaking the c
 account chains to a hash of the account's id: a chain cannot be moved to another account.
 """
 
-import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from hashlib import sha256
+from typing import NamedTuple
 
 import msgspec
 
@@ -60,7 +60,7 @@ class UsageRow(NamedTuple):
 
     def digest(self) -> bytes:
         """Return the SHA-256 of the whole row."""
-        return hashlib.sha256(_encode(self)).digest()
+        return sha256(_encode(self)).digest()
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,31 +88,47 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
 
 def genesis_hash(account_id: AccountId) -> bytes:
     """Return what the first transfer of an account is chained to."""
-    return hashlib.sha256(b"payg:account:" + account_id.encode()).digest()
+    return sha256(b"payg:account:" + account_id.encode()).digest()
 
 
 def chain_hash(previous: bytes, transfer: Transfer) -> bytes:
     """Return the hash that a transfer must carry, given the hash of the one before it."""
-    return hashlib.sha256(previous + canonical_json(transfer)).digest()
+    return sha256(previous + canonical_json(transfer)).digest()
+
+
+class _Canonical(msgspec.Struct, frozen=True, gc=False):
+    """What is hashed of a transfer; the fields stand in the order of their names."""
+
+    amount: int
+    balance_after: int
+    cause: str
+    cycle_spent_after: int
+    kind: str
+    occurred_at: datetime
+    quota_after: int
+    quota_amount: int
+    rows_digest: str | None
+    seq: int
 
 
 def canonical_json(transfer: Transfer) -> bytes:
     """Return the one JSON text of a transfer: sorted keys, no spaces, RFC 3339 UTC times, digests in hex."""
-    fields: dict[str, Any] = {
-        "seq": transfer.seq,
-        "kind": str(transfer.kind),
-        "amount": transfer.amount_nanos,
-        "balance_after": transfer.balance_after_nanos,
-        "quota_amount": transfer.quota_amount_nanos,
-        "quota_after": transfer.quota_after_nanos,
-        "cycle_spent_after": transfer.cycle_spent_after_nanos,
-        "cause": transfer.cause,
-        "occurred_at": transfer.occurred_at.astimezone(UTC),
-        "rows_digest": transfer.rows_digest.hex() if transfer.rows_digest else None,
-    }
-    return msgspec.json.encode(fields, order="sorted")
+    return _encode(
+        _Canonical(
+            transfer.amount_nanos,
+            transfer.balance_after_nanos,
+            transfer.cause,
+            transfer.cycle_spent_after_nanos,
+            transfer.kind,
+            transfer.occurred_at.astimezone(UTC),
+            transfer.quota_after_nanos,
+            transfer.quota_amount_nanos,
+            transfer.rows_digest.hex() if transfer.rows_digest else None,
+            transfer.seq,
+        )
+    )
 
 
 def digest_of_rows(digests: Iterable[tuple[EventId, bytes]]) -> bytes:
     """Return the digest over the usage rows of one transfer, given each row's, in order of id."""
-    return hashlib.sha256(b"".join(digest for _, digest in sorted(digests))).digest()
+    return sha256(b"".join([digest for _, digest in sorted(digests)])).digest()

@@ -1,9 +1,9 @@
 """Merge batches that wait for each other, as a group commit does.
 
 While one batch is handled, those that arrive make up the next one: alone a batch is handled at once, under
-load one transaction does the work of many messages. A lane rests as long as it just worked unless it is full:
-a transaction costs some milliseconds whatever it carries, so under load fewer and larger ones carry more. A
-message is settled only when what follows from its batch is confirmed, whoever handled it.
+load one transaction does the work of many messages. A lane rests as long as it just worked, though not for
+long and not when it is full: a transaction costs some milliseconds whatever it carries, so fewer and larger
+ones carry more. A message is settled only when what follows from its batch is confirmed, whoever handled it.
 """
 
 import threading
@@ -16,7 +16,7 @@ from shared.messaging.envelope import StageMessage
 
 #: How many messages of a queue a process handles at once; each waits in a thread of its own.
 MERGED_MESSAGES = 8
-MAX_REST_S = 0.05
+MAX_REST_S = 0.02
 
 Element = TypeVar("Element")
 
@@ -39,10 +39,12 @@ class Lane(Generic[Element]):
         handle: Callable[[list[Element]], Sequence[StageMessage]],
         emit: Callable[[Sequence[StageMessage]], None],
         max_elements: int,
+        gather_s: float = 0.0,
     ) -> None:
         self._handle = handle
         self._emit = emit
         self._max_elements = max_elements
+        self._gather_s = gather_s
         self._turn = threading.Lock()
         self._waiting: deque[_Ticket[Element]] = deque()
         self._full = threading.Event()
@@ -73,7 +75,7 @@ class Lane(Generic[Element]):
             with self._turn:
                 if ticket.taken:
                     return
-                self._full.wait(min(MAX_REST_S, self._rests_until - monotonic()))
+                self._full.wait(max(self._gather_s, min(MAX_REST_S, self._rests_until - monotonic())))
                 party = self._take()
                 began = monotonic()
                 outgoing = self._handle([element for each in party for element in each.batch])

@@ -1,12 +1,13 @@
 """Run a stage as a dramatiq actor: decode the batch, handle it, emit what follows, acknowledge.
 
 The handler runs on the process's event loop; what it returns is published from the worker's thread with
-publisher confirms. Messages of one queue that wait for each other are handled as one batch (see ``lane``). A
-failure is answered by ``after_failure``; a stage that waits stops at once on shutdown.
+publisher confirms. Messages that wait for each other are handled as one batch (see ``lane``). A failure is
+answered by ``after_failure``; a stage that waits stops at once on shutdown.
 """
 
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -25,7 +26,12 @@ from shared.messaging.topology import Stage
 log = structlog.get_logger(__name__)
 
 #: How many elements a stage handles at once at most, taken from several messages.
-MERGED_ELEMENTS = 2_000
+MERGED_ELEMENTS = 4_000
+#: Queues of a stage are handled in so many lanes: while one waits for the database, another can decide.
+LANES = 2
+#: What one batch upstream became for several queues arrives within this time, and is handled as one again.
+GATHER_S = 0.002
+PUBLISHERS = 4
 
 Element = TypeVar("Element")
 Handler = Callable[[list[Element]], Awaitable[Sequence[StageMessage]]]
@@ -58,12 +64,16 @@ class StageRunner(Generic[Element]):
         self._decoder = msgspec.json.Decoder(list[element])  # type: ignore[valid-type]
         self._handle = async_to_sync(handle)
         self._lanes: dict[str, Lane[Element]] = {}
+        # dramatiq's connections belong to a thread: so many messages wait for their confirmation at once.
+        self._publishers = ThreadPoolExecutor(PUBLISHERS, thread_name_prefix="publisher")
 
     def register(self, queues: Sequence[str]) -> None:
         """Make the stage the actor of its name and consume those queues."""
-        for queue in queues:
+        gather_s = GATHER_S if len(queues) > LANES else 0.0
+        lanes = [Lane(self._handle, self._emit, MERGED_ELEMENTS, gather_s) for _ in range(LANES)]
+        for number, queue in enumerate(queues):
             self._broker.declare_queue(queue)
-            self._lanes[queue] = Lane(self._handle, self._emit, MERGED_ELEMENTS)
+            self._lanes[queue] = lanes[number % LANES]
         dramatiq.actor(actor_name=str(self._stage), queue_name=queues[0], broker=self._broker)(self._process)
 
     def _process(self, batch: msgspec.Raw) -> None:
@@ -86,15 +96,22 @@ class StageRunner(Generic[Element]):
                 return
 
     def _emit(self, messages: Sequence[StageMessage]) -> None:
-        """Publish messages; returns when the broker has confirmed all of them."""
-        for message in messages:
-            for attempt in count(1):
-                try:
-                    self._broker.enqueue(message.encode())
-                except Exception as error:  # noqa: BLE001 - the same
-                    self._answer(error, attempt, 1)
-                else:
-                    break
+        """Publish messages, side by side; returns when the broker has confirmed all of them."""
+        if len(messages) == 1:
+            self._publish(messages[0])
+        else:
+            confirmed = [self._publishers.submit(self._publish, message) for message in messages]
+            for each in confirmed:
+                each.result()
+
+    def _publish(self, message: StageMessage) -> None:
+        for attempt in count(1):
+            try:
+                self._broker.enqueue(message.encode())
+            except Exception as error:  # noqa: BLE001 - the same
+                self._answer(error, attempt, 1)
+            else:
+                return
 
     def _answer(self, error: Exception, attempt: int, size: int) -> Wait | Halve:
         """Do what the policy says after a failure: raise it again, or return once it is time to go on."""

@@ -1,0 +1,53 @@
+"""How far a run has come, read without getting in its way."""
+
+import asyncio
+from time import monotonic
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.db.evaluations import count_due
+
+_TIMEOUT_S = 300.0
+_POLL_S = 0.01
+_SIZE = text("SELECT pg_relation_size('usage_ids')")
+_COUNT = text("SELECT count(*) FROM usage_ids")
+
+
+async def debited(engine: AsyncEngine) -> int:
+    """Return how many records are in the books."""
+    return await _read(engine, _COUNT)
+
+
+async def until_debited(engine: AsyncEngine, records: int) -> None:
+    """Wait until so many records are in the books. Raises TimeoutError.
+
+    Counting rows is dear, asking for the size of a table is not: it is counted when the size stands still.
+    """
+    deadline, before = monotonic() + _TIMEOUT_S, -1
+    while True:
+        size = await _read(engine, _SIZE)
+        if size == before and await debited(engine) >= records:
+            return
+        if monotonic() > deadline:
+            raise TimeoutError(f"{await debited(engine)} of {records} debited within {_TIMEOUT_S:.0f} s")
+        before = size
+        await asyncio.sleep(_POLL_S)
+
+
+async def until_evaluated(engine: AsyncEngine) -> None:
+    """Wait until nothing is due for evaluation. Raises TimeoutError."""
+    deadline = monotonic() + _TIMEOUT_S
+    while True:
+        async with engine.connect() as connection:
+            if not await count_due(connection):
+                return
+        if monotonic() > deadline:
+            raise TimeoutError(f"not evaluated within {_TIMEOUT_S:.0f} s")
+        await asyncio.sleep(_POLL_S)
+
+
+async def _read(engine: AsyncEngine, statement: object) -> int:
+    async with engine.connect() as connection:
+        value: int = (await connection.execute(statement)).scalar_one()  # type: ignore[call-overload]
+    return value
