@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sandbox.stripe.errors import invalid_request
 from sandbox.stripe.objects import JsonObject, new_id, public
+from sandbox.stripe.outbox import Outbox
 from sandbox.stripe.store import Store
 
 API_VERSION = "2026-10-28.endive"
@@ -23,6 +24,7 @@ class Call:
     """
 
     store: Store
+    outbox: Outbox
     account: str
     request_id: str | None
     idempotency_key: str | None
@@ -33,7 +35,7 @@ class Call:
     def find(self, kind: str, object_id: str, param: str) -> JsonObject:
         """Return an object of the account; raises `ApiError` resource_missing: 404 for one in the path."""
         found = self.store.get(self.account, kind, object_id)
-        if found is None:
+        if found is None or found.get("deleted", False):
             raise invalid_request(
                 f"No such {_SPOKEN.get(kind, kind)}: '{object_id}'",
                 "resource_missing",
@@ -47,20 +49,18 @@ class Call:
         self.store.put(self.account, stored)
 
     def emit(self, kind: str, about: JsonObject) -> None:
-        """Append an event with the object as it is now (docs.stripe.com/api/events/object).
+        """Append an event with the object as it is now, and leave it for the webhooks to tell.
 
-        Webhooks will be sent from here, once there are any.
+        Source: docs.stripe.com/api/events/object.
         """
-        self.save(
-            {
-                "id": new_id("evt"),
-                "object": "event",
-                "api_version": API_VERSION,
-                "created": self.now_s,
-                "data": {"object": json.loads(json.dumps(public(about)))},
-                "livemode": False,
-                "pending_webhooks": 0,
-                "request": {"id": self.request_id, "idempotency_key": self.idempotency_key},
-                "type": kind,
-            }
-        )
+        event: JsonObject = {
+            "id": new_id("evt"),
+            "object": "event",
+            "api_version": API_VERSION,
+            "created": self.now_s,
+            "data": {"object": json.loads(json.dumps(public(about)))},
+            "livemode": False,
+            "request": {"id": self.request_id, "idempotency_key": self.idempotency_key},
+            "type": kind,
+        }
+        self.save(event | {"pending_webhooks": self.outbox.queue(self.account, event)})

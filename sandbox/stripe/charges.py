@@ -86,5 +86,5 @@ def retrieve(call: Call, _given: JsonObject, charge_id: str) -> JsonObject:
 
 def list_all(call: Call, given: JsonObject) -> JsonObject:
     """List charges, optionally those of a customer or an intent."""
-    only = {name: given.get(name) for name in ("customer", "payment_intent")}
+    only = {name: given[name] for name in ("customer", "payment_intent") if name in given}
     return listing.page(call, "charge", "/v1/charges", given, **only)

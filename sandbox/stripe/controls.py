@@ -44,13 +44,83 @@ class Controls:
         """Forget an idempotency key, or all, as after 24 hours; returns how many there were."""
         return int(self._post("/idempotency/forget", key=key)["forgotten"])
 
+    def alter(self, object_id: str, **fields: Any) -> None:  # noqa: ANN401 - any field of any object
+        """Replace fields of an object, metadata as a whole, as if someone had done so behind our back."""
+        self._post("/alter", object=object_id, fields=fields)
+
+    def advance_clock(self, seconds: float) -> int:
+        """Move the clock on: keys, events and sessions grow old. Returns what it says (unix seconds).
+
+        Signatures of webhooks stay in the receiver's present.
+        """
+        return int(self._post("/clock", advance_s=seconds)["now_s"])
+
+    def skew_clock(self, seconds: float) -> None:
+        """Let the clock be wrong by so much, in signatures too."""
+        self._post("/clock", skew_s=seconds)
+
+    def reset_clock(self) -> None:
+        """Put the clock right."""
+        self._http.delete("/clock").raise_for_status()
+
+    def requests(self, api_key: str | None = None) -> list[dict[str, Any]]:
+        """Return the requests that came, of one API key or all, the oldest first.
+
+        Each has account, method, path, parameters (pairs of name and value), idempotency_key and version.
+        """
+        params = {} if api_key is None else {"api_key": api_key}
+        return self._list("/requests", **params)
+
     def charges(self) -> list[dict[str, Any]]:
         """Return all charges, refused ones too, the oldest first."""
-        answer = self._http.get("/charges").raise_for_status()
-        listed: list[dict[str, Any]] = answer.json()
+        return self._list("/charges")
+
+    def add_webhook(self, url: str, *secrets: str, **settings: Any) -> str:  # noqa: ANN401 - see below
+        """Have events sent to `url`, signed with a secret, or with two as while one is replaced.
+
+        `settings` are fields of `outbox.WebhookEndpoint`, and `api_key`: the account whose events are sent,
+        all without it. Returns the id of the endpoint.
+        """
+        return str(self._post("/webhooks", url=url, secrets=secrets, **settings)["id"])
+
+    def set_webhook(self, endpoint: str, **settings: Any) -> None:  # noqa: ANN401 - as above
+        """Change an endpoint: `hold`, `down`, `copies`, `at_once`, `delay_ms`, `signature`, `secrets`…."""
+        self._http.patch(f"/webhooks/{endpoint}", json=settings).raise_for_status()
+
+    def remove_webhook(self, endpoint: str) -> None:
+        """Send nothing there any more."""
+        self._http.delete(f"/webhooks/{endpoint}").raise_for_status()
+
+    def deliveries(self, endpoint: str) -> list[dict[str, Any]]:
+        """Return event, type, state and statuses of each delivery, in the order of the events.
+
+        States: pending, held, delivered, failed (given up), dropped (while down).
+        """
+        return self._list(f"/webhooks/{endpoint}/deliveries")
+
+    def release_webhooks(
+        self, endpoint: str, order: Literal["given", "reversed"] | list[str] = "given"
+    ) -> list[int]:
+        """Send what is held, one after the other; with event ids, those only. Returns the HTTP statuses."""
+        statuses: list[int] = self._json(f"/webhooks/{endpoint}/release", order=order)
+        return statuses
+
+    def send_webhook(self, endpoint: str, event: str | None = None, **how: Any) -> list[int]:  # noqa: ANN401
+        """Send an event once more, or any `body`; returns the HTTP statuses, 0 where none came.
+
+        `how` are fields of `webhook_control.Sending`: copies, at_once, signature (valid, forged, stale,
+        missing), body.
+        """
+        statuses: list[int] = self._json(f"/webhooks/{endpoint}/send", event=event, **how)
+        return statuses
+
+    def _list(self, path: str, **params: str) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = self._http.get(path, params=params).raise_for_status().json()
         return listed
 
     def _post(self, path: str, /, **body: object) -> dict[str, Any]:
-        answer = self._http.post(path, json=body).raise_for_status()
-        done: dict[str, Any] = answer.json()
+        done: dict[str, Any] = self._json(path, **body)
         return done
+
+    def _json(self, path: str, /, **body: object) -> Any:  # noqa: ANN401 - what JSON the answer is
+        return self._http.post(path, json=body).raise_for_status().json()

@@ -3,8 +3,10 @@
 Knowingly different from Stripe:
 
 - Each API key is an account of its own, and every request is served as API version 2026-10-28.endive.
-- Only what is simulated is accepted: cards, automatic capture, no SetupIntents, refunds, Checkout or webhooks
-  yet, and no update of an intent. The minima are those of some currencies, whatever the account's own.
+- Only what is simulated is accepted: cards, automatic capture, no SetupIntents, refunds or Checkout yet, and
+  no update of an intent. The minima are those of some currencies, whatever the account's own.
+- Webhook endpoints are registered under `/_control/webhooks`, not through the API, and what is not answered
+  with 2xx comes again after fractions of a second, not hours; see `outbox.WebhookEndpoint`.
 - Requests are executed one at a time, so that two that meet on one object never see Stripe's 429
   lock_timeout; order it as a fault (`error`, status 429, code lock_timeout).
 - A missing object and an amount out of bounds count as execution: that answer is kept under its key.
@@ -12,7 +14,9 @@ Knowingly different from Stripe:
 - Declines carry no advice_code and no network codes; a card's `exp_year` never passes.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
@@ -24,6 +28,7 @@ from sandbox.stripe.control import control_routes
 from sandbox.stripe.errors import invalid_request
 from sandbox.stripe.gateway import Endpoint, Gateway
 from sandbox.stripe.store import Store
+from sandbox.stripe.webhook_control import webhook_routes
 
 _CUSTOMER = "/v1/customers/{customer}"
 _METHOD = "/v1/payment_methods/{method}"
@@ -53,14 +58,27 @@ ENDPOINTS = (
 def application(state: Path) -> FastAPI:
     """Return the application that keeps its state in the file `state`."""
     gateway = Gateway(Store(state))
-    app = FastAPI(openapi_url=None)
+    app = FastAPI(openapi_url=None, lifespan=_delivering(gateway))
     for endpoint in (*ENDPOINTS, *_unrecognized()):
         app.add_api_route(
             endpoint.path, _serving(gateway, endpoint), methods=[endpoint.method], response_model=None
         )
     app.include_router(control_routes(gateway))
+    app.include_router(webhook_routes(gateway))
     app.add_api_route("/receipts/{charge_id}", _receipts(gateway.store), response_model=None)
     return app
+
+
+def _delivering(gateway: Gateway) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        courier = asyncio.create_task(gateway.courier.run())
+        yield
+        courier.cancel()
+        with suppress(asyncio.CancelledError):
+            await courier
+
+    return lifespan
 
 
 def _serving(gateway: Gateway, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:

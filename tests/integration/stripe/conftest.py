@@ -35,3 +35,4 @@ def controls(fake_stripe: FakeStripe) -> Iterator[Controls]:
     with Controls(fake_stripe.url) as controls:
         yield controls
         controls.clear_faults()
+        controls.reset_clock()
