@@ -3,9 +3,9 @@
 Source: docs.stripe.com/payments/paymentintents/lifecycle and docs.stripe.com/declines.
 """
 
-from sandbox.stripe import charges
+from sandbox.stripe import charges, disputes, fraud_warnings
 from sandbox.stripe.call import Call
-from sandbox.stripe.cards import AUTHENTICATION_FAILED, AUTHENTICATION_REQUIRED, Decline
+from sandbox.stripe.cards import AUTHENTICATION_FAILED, AUTHENTICATION_REQUIRED, Card, Decline
 from sandbox.stripe.errors import ApiError, api_error, document_of
 from sandbox.stripe.objects import JsonObject, public
 from sandbox.stripe.payment_methods import card_of
@@ -25,7 +25,7 @@ def attempt(call: Call, intent: JsonObject, method: JsonObject, given: JsonObjec
         "_attempts": intent["_attempts"] + 1,
     }
     off_session = given.get("off_session", False)
-    if card_of(method).authenticates(off_session=off_session):
+    if card_of(method).authenticates(off_session=off_session, set_up=method["_set_up"]):
         if off_session or given.get("error_on_requires_action", False):
             raise _declined(call, intent, method, AUTHENTICATION_REQUIRED)
         _ask_for_action(call, intent, given.get("return_url"))
@@ -62,7 +62,16 @@ def settle(call: Call, intent: JsonObject, method: JsonObject, decline: Decline 
         call.save(method | {"_used_up": True})
     call.save(intent)
     call.emit("payment_intent.succeeded", intent)
+    _regret(call, charge, card_of(method))
     return None
+
+
+def _regret(call: Call, charge: JsonObject, card: Card) -> None:
+    """Do what the owner or the issuer of some test cards does after a charge."""
+    if card.fraud_type is not None:
+        fraud_warnings.warn(call, charge, card.fraud_type)
+    if card.dispute is not None:
+        disputes.begin(call, charge, charge["amount"], card.dispute, inquiry=card.inquiry)
 
 
 def _ask_for_action(call: Call, intent: JsonObject, return_url: str | None) -> None:

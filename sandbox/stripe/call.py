@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sandbox.stripe.errors import invalid_request
 from sandbox.stripe.objects import JsonObject, new_id, public
 from sandbox.stripe.outbox import Outbox
-from sandbox.stripe.store import Store
+from sandbox.stripe.store import Page, Store
 
 API_VERSION = "2026-10-28.endive"
 
@@ -43,6 +43,10 @@ class Call:
                 status=404 if param in _IN_PATH else 400,
             )
         return found
+
+    def those(self, kind: str, **only: object) -> list[JsonObject]:
+        """Return the objects of a kind whose fields are these, the newest first."""
+        return self.store.page(Page(self.account, kind, limit=-1, only=json.dumps(only)))
 
     def save(self, stored: JsonObject) -> None:
         """Add or replace an object of the account."""

@@ -36,6 +36,31 @@ class Controls:
         """Do what the owner of the card does for an intent in `requires_action`."""
         self._post("/authenticate", payment_intent=intent, outcome=outcome)
 
+    def settle_refund(
+        self, refund: str, outcome: Literal["succeed", "fail"], reason: str = "lost_or_stolen_card"
+    ) -> None:
+        """End a pending refund, or let a succeeded one fail; `reason` is its `failure_reason`."""
+        self._post(f"/refunds/{refund}", outcome=outcome, reason=reason)
+
+    def dispute(
+        self, charge: str, amount: int | None = None, reason: str = "fraudulent", *, inquiry: bool = False
+    ) -> str:
+        """Dispute a charge, or that of an intent, in all or by an amount (cents); returns the dispute."""
+        order = {"charge": charge, "amount": amount, "reason": reason, "inquiry": inquiry}
+        return str(self._post("/disputes", **order)["id"])
+
+    def end_dispute(self, dispute: str, outcome: Literal["won", "lost"]) -> None:
+        """Decide a dispute, seen from the merchant."""
+        self._post(f"/disputes/{dispute}", step=outcome)
+
+    def escalate_dispute(self, dispute: str) -> None:
+        """Turn an inquiry into a dispute that takes the money."""
+        self._post(f"/disputes/{dispute}", step="escalate")
+
+    def warn_of_fraud(self, charge: str, fraud_type: str = "made_with_stolen_card") -> str:
+        """Have the issuer warn of a charge, or that of an intent; returns the early fraud warning."""
+        return str(self._post("/fraud_warnings", charge=charge, fraud_type=fraud_type)["id"])
+
     def change_card(self, payment_method: str, card: str) -> None:
         """Let a saved card behave like another test card from now on."""
         self._post("/cards", payment_method=payment_method, card=card)

@@ -2,7 +2,7 @@
 
 from sandbox.stripe.call import Call
 from sandbox.stripe.errors import invalid_request
-from sandbox.stripe.objects import JsonObject, new_id
+from sandbox.stripe.objects import JsonObject, merged, new_id
 from sandbox.stripe.parameters import LIST, METADATA, TEXT, Parameter, Schema
 
 WRITABLE: Schema = {
@@ -51,8 +51,7 @@ def update(call: Call, given: JsonObject, customer_id: str) -> JsonObject:
     if "invoice_settings" in given:
         _check_default(call, customer_id, given["invoice_settings"])
         customer["invoice_settings"] |= given["invoice_settings"]
-    merged = customer["metadata"] | given.get("metadata", {})
-    customer["metadata"] = {name: value for name, value in merged.items() if value}
+    customer["metadata"] = merged(customer["metadata"], given)
     customer |= {name: given[name] for name in ("email", "name", "description") if name in given}
     call.save(customer)
     call.emit("customer.updated", customer)

@@ -26,7 +26,7 @@ def list_all(call: Call, given: JsonObject) -> JsonObject:
         "event",
         "/v1/events",
         given,
-        EventFilter(types, call.now_s - KEPT_S, given.get("delivery_success")),
+        events=EventFilter(types, call.now_s - KEPT_S, given.get("delivery_success")),
     )
 
 

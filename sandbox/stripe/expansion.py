@@ -5,6 +5,7 @@ from sandbox.stripe.errors import invalid_request
 from sandbox.stripe.objects import JsonObject, public
 
 _KINDS = {
+    "charge": "charge",
     "customer": "customer",
     "latest_charge": "charge",
     "payment_intent": "payment_intent",

@@ -103,7 +103,7 @@ def retrieve(call: Call, _given: JsonObject, intent_id: str) -> JsonObject:
 
 def list_all(call: Call, given: JsonObject) -> JsonObject:
     """List intents, optionally those of a customer."""
-    return listing.page(call, "payment_intent", "/v1/payment_intents", given, customer=given.get("customer"))
+    return listing.page(call, "payment_intent", "/v1/payment_intents", given, ("customer",))
 
 
 def _charge(call: Call, intent: JsonObject, method: JsonObject | None, given: JsonObject) -> None:

@@ -27,12 +27,17 @@ class EventFilter:
 
 
 def page(
-    call: Call, kind: str, path: str, given: JsonObject, events: EventFilter = EventFilter(), **only: object
+    call: Call,
+    kind: str,
+    path: str,
+    given: JsonObject,
+    by: tuple[str, ...] = (),
+    events: EventFilter = EventFilter(),
 ) -> JsonObject:
     """Return a page of a kind of objects as Stripe's list object.
 
-    `only` are the values that fields must have, where these are not None. Raises `ApiError` for a limit out
-    of bounds and for a cursor that is no such object.
+    `by` names the parameters that, where they are given, fields of the same name must be equal to. Raises
+    `ApiError` for a limit out of bounds and for a cursor that is no such object.
     """
     limit = given.get("limit", _LIMIT)
     if not 1 <= limit <= _LIMIT_MAX:
@@ -51,7 +56,7 @@ def page(
             limit=limit + 1,  # one more tells whether there are more
             older_than=given.get("starting_after"),
             newer_than=given.get("ending_before"),
-            only=json.dumps({name: value for name, value in only.items() if value is not None}),
+            only=json.dumps({name: given[name] for name in by if name in given}),
             types=json.dumps(events.types) if events.types else None,
             since=events.since_s,
             delivered=events.delivered,

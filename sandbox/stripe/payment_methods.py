@@ -85,14 +85,14 @@ def retrieve(call: Call, _given: JsonObject, method_id: str) -> JsonObject:
 def list_all(call: Call, given: JsonObject) -> JsonObject:
     """List the cards of a customer."""
     call.find("customer", given["customer"], "customer")
-    return listing.page(call, "payment_method", "/v1/payment_methods", given, customer=given["customer"])
+    return listing.page(call, "payment_method", "/v1/payment_methods", given, ("customer",))
 
 
 def list_of_customer(call: Call, given: JsonObject, customer_id: str) -> JsonObject:
     """List the cards of the customer in the path."""
     call.find("customer", customer_id, "id")
     path = f"/v1/customers/{customer_id}/payment_methods"
-    return listing.page(call, "payment_method", path, given, customer=customer_id)
+    return listing.page(call, "payment_method", path, given | {"customer": customer_id}, ("customer",))
 
 
 def _copy(call: Call, name: str, card: Card) -> JsonObject:
@@ -118,4 +118,5 @@ def _copy(call: Call, name: str, card: Card) -> JsonObject:
         "type": "card",
         "_card": name,
         "_used_up": False,
+        "_set_up": False,
     }

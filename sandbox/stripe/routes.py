@@ -3,7 +3,7 @@
 Knowingly different from Stripe:
 
 - Each API key is an account of its own, and every request is served as API version 2026-10-28.endive.
-- Only what is simulated is accepted: cards, automatic capture, no SetupIntents, refunds or Checkout yet, and
+- Only what is simulated is accepted: cards, automatic capture, no SetupIntents or Checkout yet, and
   no update of an intent. The minima are those of some currencies, whatever the account's own.
 - Webhook endpoints are registered under `/_control/webhooks`, not through the API, and what is not answered
   with 2xx comes again after fractions of a second, not hours; see `outbox.WebhookEndpoint`.
@@ -11,6 +11,8 @@ Knowingly different from Stripe:
   lock_timeout; order it as a fault (`error`, status 429, code lock_timeout).
 - A missing object and an amount out of bounds count as execution: that answer is kept under its key.
 - An intent is canceled at its 11th confirmation (Stripe's limit varies), never from `processing`.
+- Nothing happens by itself later: a pending refund ends, a refund of `pm_card_refundFail` fails and a dispute
+  is decided when `/_control/` says so. Refunds and disputes have no balance transactions and no fees.
 - Declines carry no advice_code and no network codes; a card's `exp_year` never passes.
 """
 
@@ -22,17 +24,29 @@ from pathlib import Path
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from sandbox.stripe import charges, customers, events, intents, payment_methods
+from sandbox.stripe import (
+    charges,
+    customers,
+    disputes,
+    events,
+    fraud_warnings,
+    intents,
+    payment_methods,
+    refunds,
+)
 from sandbox.stripe.amounts import spoken
 from sandbox.stripe.control import control_routes
 from sandbox.stripe.errors import invalid_request
 from sandbox.stripe.gateway import Endpoint, Gateway
+from sandbox.stripe.issuer_control import issuer_routes
 from sandbox.stripe.store import Store
 from sandbox.stripe.webhook_control import webhook_routes
 
 _CUSTOMER = "/v1/customers/{customer}"
 _METHOD = "/v1/payment_methods/{method}"
 _INTENT = "/v1/payment_intents/{intent}"
+_DISPUTE = "/v1/disputes/{dispute}"
+_WARNINGS = "/v1/radar/early_fraud_warnings"
 
 ENDPOINTS = (
     Endpoint("POST", "/v1/customers", customers.WRITABLE, customers.create),
@@ -50,6 +64,16 @@ ENDPOINTS = (
     Endpoint("POST", f"{_INTENT}/cancel", intents.CANCELABLE, intents.cancel),
     Endpoint("GET", "/v1/charges", charges.LISTED, charges.list_all),
     Endpoint("GET", "/v1/charges/{charge}", charges.READABLE, charges.retrieve),
+    Endpoint("POST", "/v1/refunds", refunds.CREATABLE, refunds.create),
+    Endpoint("GET", "/v1/refunds", refunds.LISTED, refunds.list_all),
+    Endpoint("GET", "/v1/refunds/{refund}", refunds.READABLE, refunds.retrieve),
+    Endpoint("POST", "/v1/refunds/{refund}", refunds.UPDATABLE, refunds.update),
+    Endpoint("GET", "/v1/disputes", disputes.LISTED, disputes.list_all),
+    Endpoint("GET", _DISPUTE, disputes.READABLE, disputes.retrieve),
+    Endpoint("POST", _DISPUTE, disputes.UPDATABLE, disputes.update),
+    Endpoint("POST", f"{_DISPUTE}/close", disputes.READABLE, disputes.close),
+    Endpoint("GET", _WARNINGS, fraud_warnings.LISTED, fraud_warnings.list_all),
+    Endpoint("GET", f"{_WARNINGS}/{{warning}}", fraud_warnings.READABLE, fraud_warnings.retrieve),
     Endpoint("GET", "/v1/events", events.LISTED, events.list_all),
     Endpoint("GET", "/v1/events/{event}", events.READABLE, events.retrieve),
 )
@@ -64,6 +88,7 @@ def application(state: Path) -> FastAPI:
             endpoint.path, _serving(gateway, endpoint), methods=[endpoint.method], response_model=None
         )
     app.include_router(control_routes(gateway))
+    app.include_router(issuer_routes(gateway))
     app.include_router(webhook_routes(gateway))
     app.add_api_route("/receipts/{charge_id}", _receipts(gateway.store), response_model=None)
     return app
