@@ -3,12 +3,12 @@
 Source: docs.stripe.com/payments/paymentintents/lifecycle and docs.stripe.com/declines.
 """
 
-from sandbox.stripe import charges, disputes, fraud_warnings
+from sandbox.stripe import authentication, charges, disputes, fraud_warnings
 from sandbox.stripe.call import Call
 from sandbox.stripe.cards import AUTHENTICATION_FAILED, AUTHENTICATION_REQUIRED, Card, Decline
 from sandbox.stripe.errors import ApiError, api_error, document_of
 from sandbox.stripe.objects import JsonObject, public
-from sandbox.stripe.payment_methods import card_of
+from sandbox.stripe.payment_methods import card_of, save_for
 
 
 def attempt(call: Call, intent: JsonObject, method: JsonObject, given: JsonObject) -> None:
@@ -58,8 +58,7 @@ def settle(call: Call, intent: JsonObject, method: JsonObject, decline: Decline 
         "last_payment_error": None,
         "latest_charge": charge["id"],
     }
-    if method["customer"] is None:
-        call.save(method | {"_used_up": True})
+    _keep_or_use_up(call, intent, method)
     call.save(intent)
     call.emit("payment_intent.succeeded", intent)
     _regret(call, charge, card_of(method))
@@ -74,13 +73,16 @@ def _regret(call: Call, charge: JsonObject, card: Card) -> None:
         disputes.begin(call, charge, charge["amount"], card.dispute, inquiry=card.inquiry)
 
 
+def _keep_or_use_up(call: Call, intent: JsonObject, method: JsonObject) -> None:
+    usage = intent["setup_future_usage"]
+    if usage is not None and intent["customer"] is not None:
+        save_for(call, method, intent["customer"], set_up=usage == "off_session")
+    elif method["customer"] is None:
+        call.save(method | {"_used_up": True})
+
+
 def _ask_for_action(call: Call, intent: JsonObject, return_url: str | None) -> None:
-    url = f"{call.base_url}/authenticate/{intent['id']}"
-    if return_url is None:
-        action: JsonObject = {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
-    else:
-        redirect = {"return_url": return_url, "url": url}
-        action = {"type": "redirect_to_url", "redirect_to_url": redirect}
+    action = authentication.next_action(call, intent, return_url)
     intent |= {"status": "requires_action", "next_action": action}
     call.save(intent)
     call.emit("payment_intent.requires_action", intent)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from sandbox.stripe import attempts
+from sandbox.stripe import attempts, cardholder
 from sandbox.stripe.accounts import account_of_key
 from sandbox.stripe.call import Call
 from sandbox.stripe.cards import GENERIC_DECLINE, card_named
@@ -38,7 +38,7 @@ class FaultOrder(_Order):
 class Outcome(_Order):
     """How what an intent waits for ends; `card` is the test card whose decline a failure is like."""
 
-    payment_intent: str
+    intent: str
     outcome: Literal["succeed", "fail"]
     card: str | None = None
 
@@ -96,7 +96,7 @@ def control_routes(gateway: Gateway) -> APIRouter:  # noqa: C901 - a list of sma
 
     @router.post("/release")
     async def release(order: Outcome, request: Request) -> JsonObject:
-        call, intent = _waiting(gateway, order.payment_intent, "processing", request)
+        call, intent = _waiting(gateway, order.intent, "processing", request)
         card = card_named(order.card) if order.card else None
         decline = card.decline if card and card.decline else GENERIC_DECLINE
         with store.transaction():
@@ -106,10 +106,9 @@ def control_routes(gateway: Gateway) -> APIRouter:  # noqa: C901 - a list of sma
 
     @router.post("/authenticate")
     async def authenticate(order: Outcome, request: Request) -> JsonObject:
-        call, intent = _waiting(gateway, order.payment_intent, "requires_action", request)
+        call, intent = _waiting(gateway, order.intent, "requires_action", request)
         with store.transaction():
-            method = call.find("payment_method", intent["payment_method"], "payment_method")
-            attempts.authenticate(call, intent, method, succeeds=order.outcome == "succeed")
+            cardholder.authenticate(call, intent, succeeds=order.outcome == "succeed")
         return public(intent)
 
     @router.post("/cards")
@@ -159,12 +158,12 @@ def control_routes(gateway: Gateway) -> APIRouter:  # noqa: C901 - a list of sma
 
 
 def _waiting(gateway: Gateway, intent_id: str, status: str, request: Request) -> tuple[Call, JsonObject]:
-    account = gateway.store.owner(intent_id)
-    intent = gateway.store.get(account, "payment_intent", intent_id) if account else None
-    if account is None or intent is None:
-        raise HTTPException(404, f"no such payment intent: {intent_id}")
-    if intent["status"] != status:
-        raise HTTPException(409, f"the intent is {intent['status']}, not {status}")
+    owned = gateway.store.owned(intent_id)
+    if owned is None:
+        raise HTTPException(404, f"no such intent: {intent_id}")
+    account, intent = owned
+    if intent.get("status") != status:
+        raise HTTPException(409, f"it is {intent.get('status')}, not {status}")
     return gateway.call(account, request), intent
 
 

@@ -30,11 +30,11 @@ class Controls:
 
     def release(self, intent: str, outcome: Literal["succeed", "fail"], card: str | None = None) -> None:
         """End the `processing` of an intent; `card` is the test card whose decline a failure is like."""
-        self._post("/release", payment_intent=intent, outcome=outcome, card=card)
+        self._post("/release", intent=intent, outcome=outcome, card=card)
 
     def authenticate(self, intent: str, outcome: Literal["succeed", "fail"] = "succeed") -> None:
-        """Do what the owner of the card does for an intent in `requires_action`."""
-        self._post("/authenticate", payment_intent=intent, outcome=outcome)
+        """Do what the owner of the card does for a payment or setup intent in `requires_action`."""
+        self._post("/authenticate", intent=intent, outcome=outcome)
 
     def settle_refund(
         self, refund: str, outcome: Literal["succeed", "fail"], reason: str = "lost_or_stolen_card"

@@ -3,8 +3,8 @@
 Knowingly different from Stripe:
 
 - Each API key is an account of its own, and every request is served as API version 2026-10-28.endive.
-- Only what is simulated is accepted: cards, automatic capture, no SetupIntents or Checkout yet, and
-  no update of an intent. The minima are those of some currencies, whatever the account's own.
+- Only what is simulated is accepted: cards, automatic capture, no Checkout yet. The minima are those of some
+  currencies, whatever the account's own.
 - Webhook endpoints are registered under `/_control/webhooks`, not through the API, and what is not answered
   with 2xx comes again after fractions of a second, not hours; see `outbox.WebhookEndpoint`.
 - Requests are executed one at a time, so that two that meet on one object never see Stripe's 429
@@ -33,6 +33,7 @@ from sandbox.stripe import (
     intents,
     payment_methods,
     refunds,
+    setup_intents,
 )
 from sandbox.stripe.amounts import spoken
 from sandbox.stripe.control import control_routes
@@ -45,13 +46,16 @@ from sandbox.stripe.webhook_control import webhook_routes
 _CUSTOMER = "/v1/customers/{customer}"
 _METHOD = "/v1/payment_methods/{method}"
 _INTENT = "/v1/payment_intents/{intent}"
+_SETUP = "/v1/setup_intents/{intent}"
 _DISPUTE = "/v1/disputes/{dispute}"
 _WARNINGS = "/v1/radar/early_fraud_warnings"
 
 ENDPOINTS = (
     Endpoint("POST", "/v1/customers", customers.WRITABLE, customers.create),
+    Endpoint("GET", "/v1/customers", customers.LISTED, customers.list_all),
     Endpoint("GET", _CUSTOMER, customers.READABLE, customers.retrieve),
     Endpoint("POST", _CUSTOMER, customers.WRITABLE, customers.update),
+    Endpoint("DELETE", _CUSTOMER, customers.DELETABLE, customers.delete),
     Endpoint("GET", f"{_CUSTOMER}/payment_methods", payment_methods.LISTED, payment_methods.list_of_customer),
     Endpoint("GET", "/v1/payment_methods", payment_methods.LISTED_BY_CUSTOMER, payment_methods.list_all),
     Endpoint("GET", _METHOD, payment_methods.READABLE, payment_methods.retrieve),
@@ -60,8 +64,15 @@ ENDPOINTS = (
     Endpoint("POST", "/v1/payment_intents", intents.CREATABLE, intents.create),
     Endpoint("GET", "/v1/payment_intents", intents.LISTED, intents.list_all),
     Endpoint("GET", _INTENT, intents.READABLE, intents.retrieve),
+    Endpoint("POST", _INTENT, intents.UPDATABLE, intents.update),
     Endpoint("POST", f"{_INTENT}/confirm", intents.CONFIRMABLE, intents.confirm),
     Endpoint("POST", f"{_INTENT}/cancel", intents.CANCELABLE, intents.cancel),
+    Endpoint("POST", "/v1/setup_intents", setup_intents.CREATABLE, setup_intents.create),
+    Endpoint("GET", "/v1/setup_intents", setup_intents.LISTED, setup_intents.list_all),
+    Endpoint("GET", _SETUP, setup_intents.READABLE, setup_intents.retrieve),
+    Endpoint("POST", _SETUP, setup_intents.UPDATABLE, setup_intents.update),
+    Endpoint("POST", f"{_SETUP}/confirm", setup_intents.CONFIRMABLE, setup_intents.confirm),
+    Endpoint("POST", f"{_SETUP}/cancel", setup_intents.CANCELABLE, setup_intents.cancel),
     Endpoint("GET", "/v1/charges", charges.LISTED, charges.list_all),
     Endpoint("GET", "/v1/charges/{charge}", charges.READABLE, charges.retrieve),
     Endpoint("POST", "/v1/refunds", refunds.CREATABLE, refunds.create),
