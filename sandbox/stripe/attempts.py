@@ -3,7 +3,7 @@
 Source: docs.stripe.com/payments/paymentintents/lifecycle and docs.stripe.com/declines.
 """
 
-from sandbox.stripe import authentication, charges, disputes, fraud_warnings
+from sandbox.stripe import authentication, charges, disputes, fraud_warnings, session_state
 from sandbox.stripe.call import Call
 from sandbox.stripe.cards import AUTHENTICATION_FAILED, AUTHENTICATION_REQUIRED, Card, Decline
 from sandbox.stripe.errors import ApiError, api_error, document_of
@@ -61,6 +61,7 @@ def settle(call: Call, intent: JsonObject, method: JsonObject, decline: Decline 
     _keep_or_use_up(call, intent, method)
     call.save(intent)
     call.emit("payment_intent.succeeded", intent)
+    session_state.follow(call, intent)
     _regret(call, charge, card_of(method))
     return None
 
@@ -95,6 +96,7 @@ def _hold(call: Call, intent: JsonObject, method: JsonObject) -> None:
     intent |= {"status": "processing", "latest_charge": charge["id"]}
     call.save(intent)
     call.emit("payment_intent.processing", intent)
+    session_state.follow(call, intent)
 
 
 def _declined(call: Call, intent: JsonObject, method: JsonObject, decline: Decline) -> ApiError:
@@ -119,6 +121,7 @@ def _declined(call: Call, intent: JsonObject, method: JsonObject, decline: Decli
     }
     call.save(intent)
     call.emit("payment_intent.payment_failed", intent)
+    session_state.follow(call, intent)
     return api_error(402, "card_error", **_without_type(error), payment_intent=public(intent))
 
 

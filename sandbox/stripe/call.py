@@ -12,7 +12,7 @@ from sandbox.stripe.store import Page, Store
 API_VERSION = "2026-10-28.endive"
 
 _SPOKEN = {"payment_method": "PaymentMethod"}
-_IN_PATH = frozenset({"id", "intent"})
+_IN_PATH = frozenset({"id", "intent", "session"})
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from sandbox.stripe import attempts, cardholder
+from sandbox.stripe import attempts, cardholder, session_state, sessions
 from sandbox.stripe.accounts import account_of_key
 from sandbox.stripe.call import Call
 from sandbox.stripe.cards import GENERIC_DECLINE, card_named
@@ -134,8 +134,9 @@ def control_routes(gateway: Gateway) -> APIRouter:  # noqa: C901 - a list of sma
         return public(stored | order.fields)
 
     @router.post("/clock")
-    async def clock(order: Time) -> JsonObject:
+    async def clock(order: Time, request: Request) -> JsonObject:
         gateway.clock.ahead_s += order.advance_s
+        _end_sessions(gateway, request)
         if order.skew_s is not None:
             gateway.clock.skew_s = order.skew_s
         return {"now_s": gateway.clock.now_s()}
@@ -165,6 +166,15 @@ def _waiting(gateway: Gateway, intent_id: str, status: str, request: Request) ->
     if intent.get("status") != status:
         raise HTTPException(409, f"it is {intent.get('status')}, not {status}")
     return gateway.call(account, request), intent
+
+
+def _end_sessions(gateway: Gateway, request: Request) -> None:
+    """Let the sessions whose time is over expire now, not when someone next looks at them."""
+    with gateway.store.transaction():
+        for session in gateway.store.every(session_state.KIND):
+            account = gateway.store.owner(session["id"])
+            if account is not None:
+                sessions.retrieve(gateway.call(account, request), {}, session["id"])
 
 
 def _summary(charge: JsonObject) -> JsonObject:

@@ -10,6 +10,7 @@ _KINDS = {
     "latest_charge": "charge",
     "payment_intent": "payment_intent",
     "payment_method": "payment_method",
+    "setup_intent": "setup_intent",
     "default_payment_method": "payment_method",
 }
 

@@ -3,8 +3,9 @@
 Knowingly different from Stripe:
 
 - Each API key is an account of its own, and every request is served as API version 2026-10-28.endive.
-- Only what is simulated is accepted: cards, automatic capture, no Checkout yet. The minima are those of some
-  currencies, whatever the account's own.
+- Only what is simulated is accepted: cards, automatic capture, the hosted page of Checkout and its modes
+  payment and setup. The minima are those of some currencies, whatever the account's own.
+- The pages of Checkout and of the bank offer test cards and outcomes to choose; there is no Stripe.js.
 - Webhook endpoints are registered under `/_control/webhooks`, not through the API, and what is not answered
   with 2xx comes again after fractions of a second, not hours; see `outbox.WebhookEndpoint`.
 - Requests are executed one at a time, so that two that meet on one object never see Stripe's 429
@@ -22,7 +23,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import PlainTextResponse
 
 from sandbox.stripe import (
     charges,
@@ -33,12 +33,13 @@ from sandbox.stripe import (
     intents,
     payment_methods,
     refunds,
+    sessions,
     setup_intents,
 )
-from sandbox.stripe.amounts import spoken
 from sandbox.stripe.control import control_routes
 from sandbox.stripe.errors import invalid_request
 from sandbox.stripe.gateway import Endpoint, Gateway
+from sandbox.stripe.hosted import hosted_routes
 from sandbox.stripe.issuer_control import issuer_routes
 from sandbox.stripe.store import Store
 from sandbox.stripe.webhook_control import webhook_routes
@@ -47,6 +48,8 @@ _CUSTOMER = "/v1/customers/{customer}"
 _METHOD = "/v1/payment_methods/{method}"
 _INTENT = "/v1/payment_intents/{intent}"
 _SETUP = "/v1/setup_intents/{intent}"
+_SESSIONS = "/v1/checkout/sessions"
+_SESSION = f"{_SESSIONS}/{{session}}"
 _DISPUTE = "/v1/disputes/{dispute}"
 _WARNINGS = "/v1/radar/early_fraud_warnings"
 
@@ -75,6 +78,11 @@ ENDPOINTS = (
     Endpoint("POST", f"{_SETUP}/cancel", setup_intents.CANCELABLE, setup_intents.cancel),
     Endpoint("GET", "/v1/charges", charges.LISTED, charges.list_all),
     Endpoint("GET", "/v1/charges/{charge}", charges.READABLE, charges.retrieve),
+    Endpoint("POST", _SESSIONS, sessions.CREATABLE, sessions.create),
+    Endpoint("GET", _SESSIONS, sessions.LISTED, sessions.list_all),
+    Endpoint("GET", _SESSION, sessions.READABLE, sessions.retrieve),
+    Endpoint("POST", f"{_SESSION}/expire", sessions.READABLE, sessions.expire),
+    Endpoint("GET", f"{_SESSION}/line_items", sessions.READABLE, sessions.line_items),
     Endpoint("POST", "/v1/refunds", refunds.CREATABLE, refunds.create),
     Endpoint("GET", "/v1/refunds", refunds.LISTED, refunds.list_all),
     Endpoint("GET", "/v1/refunds/{refund}", refunds.READABLE, refunds.retrieve),
@@ -99,9 +107,9 @@ def application(state: Path) -> FastAPI:
             endpoint.path, _serving(gateway, endpoint), methods=[endpoint.method], response_model=None
         )
     app.include_router(control_routes(gateway))
+    app.include_router(hosted_routes(gateway))
     app.include_router(issuer_routes(gateway))
     app.include_router(webhook_routes(gateway))
-    app.add_api_route("/receipts/{charge_id}", _receipts(gateway.store), response_model=None)
     return app
 
 
@@ -133,16 +141,3 @@ def _unrecognized() -> list[Endpoint]:
         return Endpoint(method, "/v1/{rest:path}", {}, run)
 
     return [refuse(method) for method in ("GET", "POST", "DELETE")]
-
-
-def _receipts(store: Store) -> Callable[[str], Awaitable[Response]]:
-    async def receipt(charge_id: str) -> Response:
-        account = store.owner(charge_id)
-        charge = store.get(account, "charge", charge_id) if account else None
-        if charge is None or not charge["paid"]:
-            return PlainTextResponse("No such receipt.", 404)
-        return PlainTextResponse(
-            f"Receipt {charge_id}: {spoken(charge['amount'], charge['currency'])}, paid."
-        )
-
-    return receipt

@@ -1,6 +1,6 @@
 """SetupIntents: a card is saved for later without a charge (docs.stripe.com/api/setup_intents)."""
 
-from sandbox.stripe import authentication, listing
+from sandbox.stripe import authentication, listing, session_state
 from sandbox.stripe.call import Call
 from sandbox.stripe.cards import SETUP_AUTHENTICATION_FAILED, Decline
 from sandbox.stripe.errors import ApiError, api_error, document_of, invalid_request
@@ -146,6 +146,7 @@ def _succeed(call: Call, intent: JsonObject, method: JsonObject) -> None:
     if intent["customer"] is not None:
         save_for(call, method, intent["customer"], set_up=intent["usage"] == "off_session")
     call.emit("setup_intent.succeeded", intent)
+    session_state.follow(call, intent)
 
 
 def _refuse(call: Call, intent: JsonObject, method: JsonObject, decline: Decline) -> ApiError:
@@ -193,4 +194,5 @@ def _new(call: Call, given: JsonObject, method: JsonObject | None) -> JsonObject
         "payment_method_types": ["card"],
         "status": "requires_confirmation" if method else "requires_payment_method",
         "usage": given.get("usage", "off_session"),
+        "_session": None,
     }

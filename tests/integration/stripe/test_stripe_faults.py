@@ -96,6 +96,9 @@ def test_a_500_may_have_charged_all_the_same(account: Account, controls: Control
 
 
 _CREATES: dict[str, Callable[[Account], object]] = {
+    "/v1/checkout/sessions": lambda account: account.client.v1.checkout.sessions.create(
+        {"mode": "setup", "currency": "usd", "success_url": "https://example.com/"}
+    ),
     "/v1/customers": lambda account: account.client.v1.customers.create(),
     "/v1/setup_intents": lambda account: account.client.v1.setup_intents.create(),
     "/v1/refunds": lambda account: account.client.v1.refunds.create({"payment_intent": account.paid().id}),
