@@ -91,7 +91,8 @@ class Controls:
     def requests(self, api_key: str | None = None) -> list[dict[str, Any]]:
         """Return the requests that came, of one API key or all, the oldest first.
 
-        Each has account, method, path, parameters (pairs of name and value), idempotency_key and version.
+        Each has account, method, path, parameters (pairs of name and value), idempotency_key, version and the
+        status it was answered with, None where the request was lost.
         """
         params = {} if api_key is None else {"api_key": api_key}
         return self._list("/requests", **params)

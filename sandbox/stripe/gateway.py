@@ -56,7 +56,8 @@ class Gateway:
     async def serve(self, endpoint: Endpoint, request: Request) -> Response:
         """Answer a request, or cut its connection where a fault says so."""
         encoded = (await request.body()).decode() if request.method == "POST" else request.url.query
-        self.requests.append(_record(request, encoded))
+        record = _record(request, encoded)
+        self.requests.append(record)
         disturbance = self.faults.disturb(request.method, request.url.path)
         if disturbance.lose_request:
             return Hangup()
@@ -66,6 +67,7 @@ class Gateway:
             answer = await self._answer(endpoint, request, encoded, request_id, key, disturbance)
         except ApiError as error:
             answer = _error_answer(error, request_id)
+        record["status"] = answer.status
         return Hangup() if disturbance.lose_response else _response(answer, request_id, key)
 
     def call(
@@ -169,6 +171,7 @@ def _record(request: Request, encoded: str) -> JsonObject:
         "parameters": parse_qsl(encoded, keep_blank_values=True),
         "idempotency_key": request.headers.get("idempotency-key"),
         "version": request.headers.get("stripe-version"),
+        "status": None,
     }
 
 
