@@ -28,14 +28,15 @@ class Courier:
         self._http = httpx.AsyncClient(timeout=_TIMEOUT_S)
 
     async def run(self) -> None:
-        """Deliver for ever."""
-        while True:
-            self._outbox.changed.clear()
-            for delivery in self._outbox.deliveries(state="pending", due_s=time.time()):
-                if delivery.seq not in self._under_way and len(self._under_way) < _AT_A_TIME:
-                    self._start(delivery)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._outbox.changed.wait(), self._idle_s())
+        """Deliver until cancelled."""
+        async with self._http:
+            while True:
+                self._outbox.changed.clear()
+                for delivery in self._outbox.deliveries(state="pending", due_s=time.time()):
+                    if delivery.seq not in self._under_way and len(self._under_way) < _AT_A_TIME:
+                        self._start(delivery)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._outbox.changed.wait(), self._idle_s())
 
     async def deliver(self, delivery: Delivery) -> int:
         """Send a delivery and note what came of it; returns the best of the HTTP statuses, 0 for none."""

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from sandbox.stripe import fraud_warnings, listing
-from sandbox.stripe.amounts import spoken
+from sandbox.stripe.amounts import check_step, spoken
 from sandbox.stripe.call import Call
 from sandbox.stripe.errors import invalid_request
 from sandbox.stripe.objects import JsonObject, merged, new_id
@@ -116,6 +116,7 @@ def _amount(charge: JsonObject, given: JsonObject) -> int:
     if amount < 1:
         message = "This value must be greater than or equal to 1."
         raise invalid_request(message, "parameter_invalid_integer", "amount")
+    check_step(amount, charge["currency"])
     if amount > left:
         asked, there = spoken(amount, charge["currency"]), spoken(left, charge["currency"])
         message = f"Refund amount ({asked}) is greater than unrefunded amount on charge ({there})"
