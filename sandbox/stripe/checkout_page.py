@@ -34,14 +34,13 @@ _BACK = '<a class="back" href="$url">← Back</a>'
 
 
 def shown(call: Call, session: JsonObject, refusal: str | None = None, chosen: str | None = None) -> Response:
-    """Return the page; after a refusal it says why and answers 402, as the charge did."""
+    """Return the page, which says why after a refusal."""
     setup = session["mode"] == "setup"
     total = "Nothing to pay" if setup else spoken(session["amount_total"], session["currency"])
     back = session["cancel_url"]
     return pages.page(
         "checkout",
         "Save a card" if setup else f"Pay {total}",
-        status=200 if refusal is None else 402,
         leads_to=(session["success_url"], back),
         back=pages.fill(_BACK, url=back) if back else pages.Html(),
         what="Save a card for later" if setup else "Your payment",

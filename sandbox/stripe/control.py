@@ -151,6 +151,10 @@ def control_routes(gateway: Gateway) -> APIRouter:  # noqa: C901 - a list of sma
         account = account_of_key(api_key) if api_key is not None else None
         return [made for made in gateway.requests if account in {None, made["account"]}]
 
+    @router.get("/objects/{kind}")
+    async def objects(kind: str) -> list[JsonObject]:
+        return [public(each) for each in store.every(kind)]
+
     @router.get("/charges")
     async def charges() -> list[JsonObject]:
         return [_summary(charge) for charge in store.every("charge")]
@@ -179,4 +183,5 @@ def _end_sessions(gateway: Gateway, request: Request) -> None:
 
 def _summary(charge: JsonObject) -> JsonObject:
     kept = ("id", "currency", "customer", "payment_intent", "payment_method", "status", "metadata", "created")
-    return {name: charge[name] for name in kept} | {"amount_cents": charge["amount"]}
+    later = ("amount_refunded", "disputed")
+    return {name: charge[name] for name in kept + later} | {"amount_cents": charge["amount"]}

@@ -101,6 +101,10 @@ class Controls:
         """Return all charges, refused ones too, the oldest first."""
         return self._list("/charges")
 
+    def objects(self, kind: str) -> list[dict[str, Any]]:
+        """Return all objects of a kind (`refund`, `dispute`, `checkout.session`…), the oldest first."""
+        return self._list(f"/objects/{kind}")
+
     def add_webhook(self, url: str, *secrets: str, **settings: Any) -> str:  # noqa: ANN401 - see below
         """Have events sent to `url`, signed with a secret, or with two as while one is replaced.
 

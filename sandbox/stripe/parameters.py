@@ -94,9 +94,20 @@ def _typed_object(value: JsonObject, parameter: Parameter, path: str) -> object:
         case "list" if all(isinstance(item, str) for item in value.values()):
             return list(value.values())
         case "metadata" if all(isinstance(item, str) for item in value.values()):
+            _check_metadata(value, path)
             return value
         case _:
             raise invalid_request(f"Invalid {parameter.kind}: {path}", param=path)
+
+
+def _check_metadata(value: JsonObject, path: str) -> None:
+    """Hold metadata to docs.stripe.com/metadata: 50 keys of 40 characters, values of 500."""
+    if len(value) > 50:
+        raise invalid_request("Metadata can have up to 50 keys.", param=path)
+    for name, text in value.items():
+        if len(name) > 40 or len(text) > 500:
+            message = "Metadata keys can be up to 40 characters long, and values up to 500."
+            raise invalid_request(message, param=f"{path}[{name}]")
 
 
 def _typed_value(value: str, parameter: Parameter, path: str) -> object:

@@ -66,6 +66,5 @@ class Browser:
                 return
             answer = self._http.get(self.location)
         self.location = str(answer.url)
-        self.status = answer.status_code
         self.policy = answer.headers["content-security-policy"]
         self.page = Page(answer.text)

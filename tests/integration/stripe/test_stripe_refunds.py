@@ -126,6 +126,17 @@ def test_a_refund_that_succeeded_can_fail_and_be_made_again(
     assert stripe.v1.refunds.create({"payment_intent": intent.id}).status == "succeeded"
 
 
+def test_refunds_can_be_compared_with_the_books(
+    stripe: StripeClient, account: Account, controls: Controls
+) -> None:
+    intent = account.paid()
+    refund = stripe.v1.refunds.create({"payment_intent": intent.id, "amount": 300})
+    (listed,) = (each for each in controls.objects("refund") if each["id"] == refund.id)
+    assert (listed["amount"], listed["status"]) == (300, "succeeded")
+    (charge,) = (each for each in controls.charges() if each["payment_intent"] == intent.id)
+    assert (charge["amount_refunded"], charge["disputed"]) == (300, False)
+
+
 def test_any_refund_can_be_held(stripe: StripeClient, account: Account, controls: Controls) -> None:
     controls.fault("hold", method="POST", path="/v1/refunds")
     assert stripe.v1.refunds.create({"payment_intent": account.paid().id}).status == "pending"

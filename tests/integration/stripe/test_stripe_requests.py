@@ -28,6 +28,9 @@ _WRONG = {
     "currency": ({"currency": "xxx"}, None, "currency"),
     "customer": ({"customer": "cus_none"}, "resource_missing", "customer"),
     "card": ({"payment_method": "pm_none"}, "resource_missing", "payment_method"),
+    "metadata key": ({"metadata": {"k" * 41: "v"}}, None, f"metadata[{'k' * 41}]"),
+    "metadata value": ({"metadata": {"k": "v" * 501}}, None, "metadata[k]"),
+    "metadata keys": ({"metadata": {str(n): "v" for n in range(51)}}, None, "metadata"),
     "off_session alone": ({"off_session": True}, None, "off_session"),
 }
 

@@ -157,6 +157,27 @@ def test_what_happens_while_the_receiver_is_down_is_only_listed(
     assert event.data.object["id"] == missed
 
 
+def test_days_later_the_missed_events_can_still_be_listed(
+    account: Account, register: Callable[..., str], controls: Controls, stripe: StripeClient
+) -> None:
+    register(down=True)
+    since = int(time.time()) - 60
+    missed = account.customer()
+    now = controls.advance_clock(3 * 24 * 3600)
+    account.customer()
+    listed = stripe.v1.events.list({"created": {"gte": since, "lt": now}, "types": ["customer.*"]}).data
+    assert [event.data.object["id"] for event in listed] == [missed]
+
+
+def test_a_clock_that_was_moved_on_still_signs_for_the_receiver(
+    account: Account, receiver: Receiver, register: Callable[..., str], controls: Controls
+) -> None:
+    register()
+    controls.advance_clock(24 * 3600)
+    account.customer()
+    assert receiver.wait_for(1)[0].event().created > time.time() + 23 * 3600
+
+
 @pytest.mark.parametrize("signature", ["forged", "stale", "missing"])
 def test_a_signature_can_be_wrong(
     signature: str, account: Account, receiver: Receiver, register: Callable[..., str], controls: Controls
