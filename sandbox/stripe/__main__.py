@@ -21,7 +21,7 @@ def main() -> None:
         host=LOOPBACK,
         port=options.port,
         http=CuttableProtocol,
-        lifespan="off",
+        lifespan="on",
         log_level="warning",
         timeout_graceful_shutdown=1,
     )

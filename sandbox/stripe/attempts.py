@@ -3,12 +3,12 @@
 Source: docs.stripe.com/payments/paymentintents/lifecycle and docs.stripe.com/declines.
 """
 
-from sandbox.stripe import charges
+from sandbox.stripe import authentication, charges, disputes, fraud_warnings, session_state
 from sandbox.stripe.call import Call
-from sandbox.stripe.cards import AUTHENTICATION_FAILED, AUTHENTICATION_REQUIRED, Decline
+from sandbox.stripe.cards import AUTHENTICATION_FAILED, AUTHENTICATION_REQUIRED, Card, Decline
 from sandbox.stripe.errors import ApiError, api_error, document_of
 from sandbox.stripe.objects import JsonObject, public
-from sandbox.stripe.payment_methods import card_of
+from sandbox.stripe.payment_methods import card_of, save_for
 
 
 def attempt(call: Call, intent: JsonObject, method: JsonObject, given: JsonObject) -> None:
@@ -25,7 +25,7 @@ def attempt(call: Call, intent: JsonObject, method: JsonObject, given: JsonObjec
         "_attempts": intent["_attempts"] + 1,
     }
     off_session = given.get("off_session", False)
-    if card_of(method).authenticates(off_session=off_session):
+    if card_of(method).authenticates(off_session=off_session, set_up=method["_set_up"]):
         if off_session or given.get("error_on_requires_action", False):
             raise _declined(call, intent, method, AUTHENTICATION_REQUIRED)
         _ask_for_action(call, intent, given.get("return_url"))
@@ -58,20 +58,32 @@ def settle(call: Call, intent: JsonObject, method: JsonObject, decline: Decline 
         "last_payment_error": None,
         "latest_charge": charge["id"],
     }
-    if method["customer"] is None:
-        call.save(method | {"_used_up": True})
+    _keep_or_use_up(call, intent, method)
     call.save(intent)
     call.emit("payment_intent.succeeded", intent)
+    session_state.follow(call, intent)
+    _regret(call, charge, card_of(method))
     return None
 
 
+def _regret(call: Call, charge: JsonObject, card: Card) -> None:
+    """Do what the owner or the issuer of some test cards does after a charge."""
+    if card.fraud_type is not None:
+        fraud_warnings.warn(call, charge, card.fraud_type)
+    if card.dispute is not None:
+        disputes.begin(call, charge, charge["amount"], card.dispute, inquiry=card.inquiry)
+
+
+def _keep_or_use_up(call: Call, intent: JsonObject, method: JsonObject) -> None:
+    usage = intent["setup_future_usage"]
+    if usage is not None and intent["customer"] is not None:
+        save_for(call, method, intent["customer"], set_up=usage == "off_session")
+    elif method["customer"] is None:
+        call.save(method | {"_used_up": True})
+
+
 def _ask_for_action(call: Call, intent: JsonObject, return_url: str | None) -> None:
-    url = f"{call.base_url}/authenticate/{intent['id']}"
-    if return_url is None:
-        action: JsonObject = {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
-    else:
-        redirect = {"return_url": return_url, "url": url}
-        action = {"type": "redirect_to_url", "redirect_to_url": redirect}
+    action = authentication.next_action(call, intent, return_url)
     intent |= {"status": "requires_action", "next_action": action}
     call.save(intent)
     call.emit("payment_intent.requires_action", intent)
@@ -84,6 +96,7 @@ def _hold(call: Call, intent: JsonObject, method: JsonObject) -> None:
     intent |= {"status": "processing", "latest_charge": charge["id"]}
     call.save(intent)
     call.emit("payment_intent.processing", intent)
+    session_state.follow(call, intent)
 
 
 def _declined(call: Call, intent: JsonObject, method: JsonObject, decline: Decline) -> ApiError:
@@ -108,6 +121,7 @@ def _declined(call: Call, intent: JsonObject, method: JsonObject, decline: Decli
     }
     call.save(intent)
     call.emit("payment_intent.payment_failed", intent)
+    session_state.follow(call, intent)
     return api_error(402, "card_error", **_without_type(error), payment_intent=public(intent))
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from sandbox.stripe.errors import invalid_request
 from sandbox.stripe.objects import JsonObject, new_id, public
-from sandbox.stripe.store import Store
+from sandbox.stripe.outbox import Outbox
+from sandbox.stripe.store import Page, Store
 
 API_VERSION = "2026-10-28.endive"
 
 _SPOKEN = {"payment_method": "PaymentMethod"}
-_IN_PATH = frozenset({"id", "intent"})
+_IN_PATH = frozenset({"id", "intent", "session"})
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Call:
     """
 
     store: Store
+    outbox: Outbox
     account: str
     request_id: str | None
     idempotency_key: str | None
@@ -33,7 +35,7 @@ class Call:
     def find(self, kind: str, object_id: str, param: str) -> JsonObject:
         """Return an object of the account; raises `ApiError` resource_missing: 404 for one in the path."""
         found = self.store.get(self.account, kind, object_id)
-        if found is None:
+        if found is None or found.get("deleted", False):
             raise invalid_request(
                 f"No such {_SPOKEN.get(kind, kind)}: '{object_id}'",
                 "resource_missing",
@@ -42,25 +44,27 @@ class Call:
             )
         return found
 
+    def those(self, kind: str, **only: object) -> list[JsonObject]:
+        """Return the objects of a kind whose fields are these, the newest first."""
+        return self.store.page(Page(self.account, kind, limit=-1, only=json.dumps(only)))
+
     def save(self, stored: JsonObject) -> None:
         """Add or replace an object of the account."""
         self.store.put(self.account, stored)
 
     def emit(self, kind: str, about: JsonObject) -> None:
-        """Append an event with the object as it is now (docs.stripe.com/api/events/object).
+        """Append an event with the object as it is now, and leave it for the webhooks to tell.
 
-        Webhooks will be sent from here, once there are any.
+        Source: docs.stripe.com/api/events/object.
         """
-        self.save(
-            {
-                "id": new_id("evt"),
-                "object": "event",
-                "api_version": API_VERSION,
-                "created": self.now_s,
-                "data": {"object": json.loads(json.dumps(public(about)))},
-                "livemode": False,
-                "pending_webhooks": 0,
-                "request": {"id": self.request_id, "idempotency_key": self.idempotency_key},
-                "type": kind,
-            }
-        )
+        event: JsonObject = {
+            "id": new_id("evt"),
+            "object": "event",
+            "api_version": API_VERSION,
+            "created": self.now_s,
+            "data": {"object": json.loads(json.dumps(public(about)))},
+            "livemode": False,
+            "request": {"id": self.request_id, "idempotency_key": self.idempotency_key},
+            "type": kind,
+        }
+        self.save(event | {"pending_webhooks": self.outbox.queue(self.account, event)})

@@ -44,6 +44,7 @@ def begin(call: Call, intent: JsonObject, method: JsonObject) -> JsonObject:
         },
         "receipt_url": None,
         "refunded": False,
+        "_charged_back": False,
         "status": "pending",
     }
 
@@ -86,5 +87,4 @@ def retrieve(call: Call, _given: JsonObject, charge_id: str) -> JsonObject:
 
 def list_all(call: Call, given: JsonObject) -> JsonObject:
     """List charges, optionally those of a customer or an intent."""
-    only = {name: given.get(name) for name in ("customer", "payment_intent")}
-    return listing.page(call, "charge", "/v1/charges", given, **only)
+    return listing.page(call, "charge", "/v1/charges", given, ("customer", "payment_intent"))

@@ -1,8 +1,9 @@
 """Customers (docs.stripe.com/api/customers)."""
 
+from sandbox.stripe import listing, payment_methods
 from sandbox.stripe.call import Call
 from sandbox.stripe.errors import invalid_request
-from sandbox.stripe.objects import JsonObject, new_id
+from sandbox.stripe.objects import JsonObject, merged, new_id
 from sandbox.stripe.parameters import LIST, METADATA, TEXT, Parameter, Schema
 
 WRITABLE: Schema = {
@@ -14,6 +15,8 @@ WRITABLE: Schema = {
     "expand": LIST,
 }
 READABLE: Schema = {"expand": LIST}
+DELETABLE: Schema = {}
+LISTED: Schema = {"email": TEXT, **listing.DATED}
 
 
 def create(call: Call, given: JsonObject) -> JsonObject:
@@ -41,8 +44,25 @@ def create(call: Call, given: JsonObject) -> JsonObject:
 
 
 def retrieve(call: Call, _given: JsonObject, customer_id: str) -> JsonObject:
-    """Return a customer."""
-    return call.find("customer", customer_id, "id")
+    """Return a customer, or what is left of one who was deleted."""
+    found = call.store.get(call.account, "customer", customer_id)
+    return found if found is not None else call.find("customer", customer_id, "id")
+
+
+def list_all(call: Call, given: JsonObject) -> JsonObject:
+    """List customers, optionally those with an email address."""
+    return listing.page(call, "customer", "/v1/customers", given, ("email",))
+
+
+def delete(call: Call, _given: JsonObject, customer_id: str) -> JsonObject:
+    """Delete a customer for good, with the cards; only the id and that it was deleted can be read then."""
+    customer = call.find("customer", customer_id, "id")
+    for method in call.those("payment_method", customer=customer_id):
+        payment_methods.detach(call, {}, method["id"])
+    deleted: JsonObject = {"id": customer_id, "object": "customer", "deleted": True}
+    call.save(deleted)
+    call.emit("customer.deleted", customer)
+    return deleted
 
 
 def update(call: Call, given: JsonObject, customer_id: str) -> JsonObject:
@@ -51,8 +71,7 @@ def update(call: Call, given: JsonObject, customer_id: str) -> JsonObject:
     if "invoice_settings" in given:
         _check_default(call, customer_id, given["invoice_settings"])
         customer["invoice_settings"] |= given["invoice_settings"]
-    merged = customer["metadata"] | given.get("metadata", {})
-    customer["metadata"] = {name: value for name, value in merged.items() if value}
+    customer["metadata"] = merged(customer["metadata"], given)
     customer |= {name: given[name] for name in ("email", "name", "description") if name in given}
     call.save(customer)
     call.emit("customer.updated", customer)

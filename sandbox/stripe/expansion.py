@@ -5,10 +5,12 @@ from sandbox.stripe.errors import invalid_request
 from sandbox.stripe.objects import JsonObject, public
 
 _KINDS = {
+    "charge": "charge",
     "customer": "customer",
     "latest_charge": "charge",
     "payment_intent": "payment_intent",
     "payment_method": "payment_method",
+    "setup_intent": "setup_intent",
     "default_payment_method": "payment_method",
 }
 

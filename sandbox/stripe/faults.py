@@ -16,8 +16,8 @@ class Fault:
     """One order.
 
     `times` is for how many requests more it stands, None for until it is cleared. `path` is how a path
-    begins, with `*` for any text; `method` is GET, POST or None for any. An "error" comes `before` the
-    request is looked at (nothing is done, nothing kept under its key), `during` it (nothing is done, the
+    begins, with `*` for any text; `method` is GET, POST, DELETE or None for any. An "error" comes `before`
+    the request is looked at (nothing is done, nothing kept under its key), `during` it (nothing is done, the
     error is kept under the key), or `after` it (all is done, the error is kept).
     """
 
@@ -40,6 +40,9 @@ class Fault:
             return api_error(
                 429, "invalid_request_error", "Request rate limit exceeded.", self.code or "rate_limit"
             )
+        if self.status == 409:
+            message = "There is currently another in-progress request using this Idempotent Key."
+            return api_error(409, "invalid_request_error", message, self.code or "idempotency_key_in_use")
         return api_error(self.status, "api_error", "An unknown error occurred", self.code)
 
 

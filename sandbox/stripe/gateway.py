@@ -3,22 +3,29 @@
 import asyncio
 import hashlib
 import json
-import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 from fastapi import Request, Response
 
 from sandbox.stripe import form
+from sandbox.stripe.accounts import account_of
 from sandbox.stripe.call import API_VERSION, Call
+from sandbox.stripe.clock import Clock
 from sandbox.stripe.connection import Hangup
-from sandbox.stripe.errors import ApiError, invalid_request
+from sandbox.stripe.courier import Courier
+from sandbox.stripe.errors import ApiError
 from sandbox.stripe.expansion import expand
 from sandbox.stripe.faults import Disturbance, Faults
 from sandbox.stripe.idempotency import Answer, IdempotencyKeys, KeyedRequest
 from sandbox.stripe.objects import JsonObject, new_id, public
+from sandbox.stripe.outbox import Outbox
 from sandbox.stripe.parameters import Schema, check
 from sandbox.stripe.store import Store
+
+REQUESTS_KEPT = 20_000
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,18 @@ class Gateway:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.clock = Clock()
+        self.outbox = Outbox(store)
+        self.courier = Courier(self.outbox, self.clock)
         self.faults = Faults()
-        self.keys = IdempotencyKeys(store)
+        self.keys = IdempotencyKeys(store, self.clock)
+        self.requests: deque[JsonObject] = deque(maxlen=REQUESTS_KEPT)
 
     async def serve(self, endpoint: Endpoint, request: Request) -> Response:
         """Answer a request, or cut its connection where a fault says so."""
-        encoded = request.url.query if request.method == "GET" else (await request.body()).decode()
+        encoded = (await request.body()).decode() if request.method == "POST" else request.url.query
+        record = _record(request, encoded)
+        self.requests.append(record)
         disturbance = self.faults.disturb(request.method, request.url.path)
         if disturbance.lose_request:
             return Hangup()
@@ -54,7 +67,29 @@ class Gateway:
             answer = await self._answer(endpoint, request, encoded, request_id, key, disturbance)
         except ApiError as error:
             answer = _error_answer(error, request_id)
+        record["status"] = answer.status
         return Hangup() if disturbance.lose_response else _response(answer, request_id, key)
+
+    def call(
+        self,
+        account: str,
+        request: Request,
+        *,
+        request_id: str | None = None,
+        key: str | None = None,
+        hold: Callable[[], bool] = lambda: False,
+    ) -> Call:
+        """Return what an endpoint works with; an order of `/_control/` has neither request id nor key."""
+        return Call(
+            store=self.store,
+            outbox=self.outbox,
+            account=account,
+            request_id=request_id,
+            idempotency_key=key,
+            now_s=self.clock.now_s(),
+            base_url=str(request.base_url).rstrip("/"),
+            hold=hold,
+        )
 
     async def _answer(
         self,
@@ -66,17 +101,9 @@ class Gateway:
         disturbance: Disturbance,
     ) -> Answer:
         _raise(disturbance.error_in("before"))
-        account = _account(request.headers)
+        account = account_of(request.headers)
         given = form.decode(encoded)
-        call = Call(
-            store=self.store,
-            account=account,
-            request_id=request_id,
-            idempotency_key=key,
-            now_s=int(time.time()),
-            base_url=str(request.base_url).rstrip("/"),
-            hold=disturbance.hold,
-        )
+        call = self.call(account, request, request_id=request_id, key=key, hold=disturbance.hold)
         if key is None:
             accepted = check(given, endpoint.accepts)
             await asyncio.sleep(disturbance.delay_s)
@@ -131,18 +158,21 @@ def _raise(error: ApiError | None) -> None:
         raise error
 
 
-def _account(headers: Mapping[str, str]) -> str:
-    """Return the account of a secret test key; each key is an account of its own."""
-    scheme, _, key = headers.get("authorization", "").partition(" ")
-    if not key or scheme.lower() != "bearer":
-        message = (
-            "You did not provide an API key. You need to provide your API key in the Authorization header, "
-            "using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."
-        )
-        raise invalid_request(message, status=401)
-    if not key.startswith("sk_test_") or key == "sk_test_":
-        raise invalid_request(f"Invalid API Key provided: {key[:8]}****", status=401)
-    return "acct_" + hashlib.sha256(key.encode()).hexdigest()[:16]
+def _record(request: Request, encoded: str) -> JsonObject:
+    """Return what is remembered of a request: its parameters are pairs of name and value, as they came."""
+    try:
+        account = account_of(request.headers)
+    except ApiError:
+        account = None
+    return {
+        "account": account,
+        "method": request.method,
+        "path": request.url.path,
+        "parameters": parse_qsl(encoded, keep_blank_values=True),
+        "idempotency_key": request.headers.get("idempotency-key"),
+        "version": request.headers.get("stripe-version"),
+        "status": None,
+    }
 
 
 def _fingerprint(given: JsonObject) -> str:

@@ -1,16 +1,18 @@
 """Idempotency keys: the first answer to a request is given again to its repetitions.
 
 Source: docs.stripe.com/api/idempotent_requests. A key belongs to an account. What is answered once execution
-has begun is kept, errors included; a refusal before that is not.
+has begun is kept, errors included; a refusal before that is not. A key is forgotten after 24 hours.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from sandbox.stripe.clock import Clock
 from sandbox.stripe.errors import api_error, invalid_request
 from sandbox.stripe.store import Store
 
+KEPT_S = 24 * 3600
 _KEY_LENGTH_MAX = 255
 
 
@@ -36,7 +38,8 @@ class KeyedRequest:
 class IdempotencyKeys:
     """The keys used before, kept in the store, and those in use right now."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._clock = clock
         self._db = store.db
         self._in_flight: dict[tuple[str, str], KeyedRequest] = {}
 
@@ -58,8 +61,9 @@ class IdempotencyKeys:
                 "Please try again later."
             )
             raise invalid_request(message, "idempotency_key_in_use", status=409)
+        self._db.execute("DELETE FROM idempotency_key WHERE used_at <= ?", (self._clock.now_s() - KEPT_S,))
         row = self._db.execute(
-            "SELECT path, fingerprint, status, body, request_id FROM idempotency "
+            "SELECT path, fingerprint, status, body, request_id FROM idempotency_key "
             "WHERE account = ? AND key = ?",
             (request.account, request.key),
         ).fetchone()
@@ -82,14 +86,14 @@ class IdempotencyKeys:
         """Keep the answer; belongs in the transaction of what was done."""
         row = (request.account, request.key, request.path, request.fingerprint)
         self._db.execute(
-            "INSERT INTO idempotency (account, key, path, fingerprint, status, body, request_id) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (*row, answer.status, answer.body, answer.request_id),
+            "INSERT INTO idempotency_key (account, key, path, fingerprint, status, body, request_id, used_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*row, answer.status, answer.body, answer.request_id, self._clock.now_s()),
         )
 
     def forget(self, key: str | None = None) -> int:
         """Drop a key, or all, as Stripe does after 24 hours; returns how many there were."""
-        return self._db.execute("DELETE FROM idempotency WHERE ?1 IS NULL OR key = ?1", (key,)).rowcount
+        return self._db.execute("DELETE FROM idempotency_key WHERE ?1 IS NULL OR key = ?1", (key,)).rowcount
 
 
 def _check_same(first: KeyedRequest, again: KeyedRequest) -> None:

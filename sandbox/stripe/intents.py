@@ -5,9 +5,9 @@ from sandbox.stripe.amounts import check_amount
 from sandbox.stripe.attempts import attempt
 from sandbox.stripe.call import Call
 from sandbox.stripe.errors import ApiError, invalid_request
-from sandbox.stripe.objects import JsonObject, new_id, public, random_text
+from sandbox.stripe.objects import JsonObject, merged, new_id, public, random_text
 from sandbox.stripe.parameters import FLAG, LIST, METADATA, TEXT, WHOLE, Parameter, Schema
-from sandbox.stripe.payment_methods import USED_UP, resolve
+from sandbox.stripe.payment_methods import usable
 
 # Stripe's limit is "variable"; beyond it a confirmation cancels the intent.
 ATTEMPTS_MAX = 10
@@ -22,6 +22,7 @@ _ATTEMPT: Schema = {
     "error_on_requires_action": FLAG,
     "return_url": TEXT,
     "receipt_email": TEXT,
+    "setup_future_usage": Parameter(choices=("off_session", "on_session")),
     "payment_method_options": Parameter("object", fields={"card": Parameter("object", fields=_CARD_OPTIONS)}),
     "expand": LIST,
 }
@@ -40,6 +41,13 @@ CREATABLE: Schema = {
     ),
     "statement_descriptor_suffix": TEXT,
 }
+_UPDATABLE_WHILE_OPEN: Schema = {
+    "amount": WHOLE,
+    "payment_method": TEXT,
+    "receipt_email": TEXT,
+    "setup_future_usage": Parameter(choices=("off_session", "on_session")),
+}
+UPDATABLE: Schema = {**_UPDATABLE_WHILE_OPEN, "description": TEXT, "metadata": METADATA, "expand": LIST}
 REASONS = ("abandoned", "duplicate", "fraudulent", "requested_by_customer")
 CANCELABLE: Schema = {"cancellation_reason": Parameter(choices=REASONS), "expand": LIST}
 READABLE: Schema = {"client_secret": TEXT, "expand": LIST}
@@ -54,7 +62,7 @@ def create(call: Call, given: JsonObject) -> JsonObject:
     _check_together(given)
     if "customer" in given:
         call.find("customer", given["customer"], "customer")
-    method = _method(call, given, given.get("customer"))
+    method = usable(call, given, given.get("customer"))
     intent = _new(call, given, currency, method)
     call.save(intent)
     call.emit("payment_intent.created", intent)
@@ -66,6 +74,7 @@ def create(call: Call, given: JsonObject) -> JsonObject:
 def confirm(call: Call, given: JsonObject, intent_id: str) -> JsonObject:
     """Charge an intent; raises `ApiError`: 402 for a decline, 400 for a state that does not allow it."""
     intent = call.find("payment_intent", intent_id, "intent")
+    _check_own(intent, "confirm")
     status = intent["status"]
     if status == "succeeded":
         message = (
@@ -76,11 +85,11 @@ def confirm(call: Call, given: JsonObject, intent_id: str) -> JsonObject:
     if status not in _CONFIRMED_FROM:
         raise _unexpected_state(intent, _refusal("confirm", status, "confirmed", _CONFIRMED_FROM))
     if intent["_attempts"] >= ATTEMPTS_MAX:
-        _cancel(call, intent, None)
+        abandon(call, intent, None)
         raise _unexpected_state(
             intent, "This PaymentIntent was confirmed too many times: it is canceled now."
         )
-    method = _method(call, given, intent["customer"])
+    method = usable(call, given, intent["customer"])
     if method is None and intent["payment_method"] is not None:
         method = call.find("payment_method", intent["payment_method"], "payment_method")
     _charge(call, intent, method, given)
@@ -90,9 +99,32 @@ def confirm(call: Call, given: JsonObject, intent_id: str) -> JsonObject:
 def cancel(call: Call, given: JsonObject, intent_id: str) -> JsonObject:
     """Cancel an intent whose money is neither taken nor on its way; raises `ApiError` (400) otherwise."""
     intent = call.find("payment_intent", intent_id, "intent")
+    _check_own(intent, "cancel")
     if intent["status"] not in _CONFIRMED_FROM:
         raise _unexpected_state(intent, _refusal("cancel", intent["status"], "canceled", _CONFIRMED_FROM))
-    _cancel(call, intent, given.get("cancellation_reason"))
+    abandon(call, intent, given.get("cancellation_reason"))
+    return intent
+
+
+def update(call: Call, given: JsonObject, intent_id: str) -> JsonObject:
+    """Change an intent; raises `ApiError` (400) for what cannot be changed once money is on its way."""
+    intent = call.find("payment_intent", intent_id, "intent")
+    for name in sorted(_UPDATABLE_WHILE_OPEN.keys() & given.keys()):
+        if intent["status"] not in _CONFIRMED_FROM:
+            message = (
+                f"This PaymentIntent's {name} could not be updated because it has a status of "
+                f"{intent['status']}."
+            )
+            raise _unexpected_state(intent, message)
+    if "amount" in given:
+        check_amount(given["amount"], intent["currency"])
+    method = usable(call, given, intent["customer"])
+    if method is not None:
+        intent |= {"payment_method": method["id"], "status": "requires_confirmation", "next_action": None}
+    kept = ("amount", "receipt_email", "setup_future_usage", "description")
+    intent |= {name: given[name] for name in kept if name in given}
+    intent["metadata"] = merged(intent["metadata"], given)
+    call.save(intent)
     return intent
 
 
@@ -103,7 +135,7 @@ def retrieve(call: Call, _given: JsonObject, intent_id: str) -> JsonObject:
 
 def list_all(call: Call, given: JsonObject) -> JsonObject:
     """List intents, optionally those of a customer."""
-    return listing.page(call, "payment_intent", "/v1/payment_intents", given, customer=given.get("customer"))
+    return listing.page(call, "payment_intent", "/v1/payment_intents", given, ("customer",))
 
 
 def _charge(call: Call, intent: JsonObject, method: JsonObject | None, given: JsonObject) -> None:
@@ -114,23 +146,9 @@ def _charge(call: Call, intent: JsonObject, method: JsonObject | None, given: Js
             "directly with a payment method or ConfirmationToken."
         )
         raise _unexpected_state(intent, message)
-    intent["receipt_email"] = given.get("receipt_email", intent["receipt_email"])
+    for name in ("receipt_email", "setup_future_usage"):
+        intent[name] = given.get(name, intent[name])
     attempt(call, intent, method, given)
-
-
-def _method(call: Call, given: JsonObject, customer_id: str | None) -> JsonObject | None:
-    if "payment_method" not in given:
-        return None
-    method = resolve(call, given["payment_method"], "payment_method")
-    if method["_used_up"]:
-        raise invalid_request(USED_UP, param="payment_method")
-    if method["customer"] not in {None, customer_id}:
-        message = (
-            "The provided PaymentMethod belongs to a Customer: supply that Customer with the PaymentIntent."
-        )
-        raise invalid_request(message, param="payment_method")
-    call.save(method)
-    return method
 
 
 def _check_together(given: JsonObject) -> None:
@@ -175,14 +193,16 @@ def _new(call: Call, given: JsonObject, currency: str, method: JsonObject | None
         "payment_method_options": given.get("payment_method_options", {"card": {}}),
         "payment_method_types": ["card"],
         "receipt_email": given.get("receipt_email"),
-        "setup_future_usage": None,
+        "setup_future_usage": given.get("setup_future_usage"),
         "statement_descriptor_suffix": given.get("statement_descriptor_suffix"),
         "status": "requires_confirmation" if method else "requires_payment_method",
         "_attempts": 0,
+        "_session": None,
     }
 
 
-def _cancel(call: Call, intent: JsonObject, reason: str | None) -> None:
+def abandon(call: Call, intent: JsonObject, reason: str | None) -> None:
+    """Cancel an intent, whatever its state."""
     intent |= {
         "status": "canceled",
         "canceled_at": call.now_s,
@@ -191,6 +211,12 @@ def _cancel(call: Call, intent: JsonObject, reason: str | None) -> None:
     }
     call.save(intent)
     call.emit("payment_intent.canceled", intent)
+
+
+def _check_own(intent: JsonObject, verb: str) -> None:
+    if intent["_session"] is not None:
+        message = f"You cannot {verb} this PaymentIntent because it belongs to a Checkout Session."
+        raise _unexpected_state(intent, message)
 
 
 def _refusal(verb: str, status: str, done: str, allowed: tuple[str, ...]) -> str:

@@ -19,6 +19,11 @@ def random_text() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(24))
 
 
+def merged(metadata: JsonObject, given: JsonObject) -> JsonObject:
+    """Return metadata with those that a request gives; an empty value removes its key."""
+    return {name: value for name, value in (metadata | given.get("metadata", {})).items() if value}
+
+
 def public(stored: JsonObject) -> JsonObject:
     """Return what a client may see of a stored object."""
     return {name: value for name, value in stored.items() if not name.startswith("_")}

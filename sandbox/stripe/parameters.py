@@ -14,16 +14,20 @@ from sandbox.stripe.objects import JsonObject
 _BOOLEANS = {"true": True, "false": False}
 
 
+Kind = Literal[
+    "string", "integer", "boolean", "off_session", "list", "metadata", "object", "objects", "range"
+]
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One parameter; `fields` are those of an object, `choices` the only values of a string.
 
-    A "metadata" object has any keys; a "range" is an integer or an object of gt, gte, lt and lte.
+    A "metadata" object has any keys; a "range" is an integer or an object of gt, gte, lt and lte. "objects"
+    are a list of objects with the same `fields`.
     """
 
-    kind: Literal["string", "integer", "boolean", "off_session", "list", "metadata", "object", "range"] = (
-        "string"
-    )
+    kind: Kind = "string"
     required: bool = False
     choices: tuple[str, ...] = ()
     fields: Mapping[str, "Parameter"] = field(default_factory=dict)
@@ -85,12 +89,25 @@ def _typed_object(value: JsonObject, parameter: Parameter, path: str) -> object:
             return check(value, parameter.fields, path)
         case "range":
             return check(value, _BOUNDS, path)
+        case "objects" if all(isinstance(item, dict) for item in value.values()):
+            return [check(item, parameter.fields, f"{path}[{n}]") for n, item in value.items()]
         case "list" if all(isinstance(item, str) for item in value.values()):
             return list(value.values())
         case "metadata" if all(isinstance(item, str) for item in value.values()):
+            _check_metadata(value, path)
             return value
         case _:
             raise invalid_request(f"Invalid {parameter.kind}: {path}", param=path)
+
+
+def _check_metadata(value: JsonObject, path: str) -> None:
+    """Hold metadata to docs.stripe.com/metadata: 50 keys of 40 characters, values of 500."""
+    if len(value) > 50:
+        raise invalid_request("Metadata can have up to 50 keys.", param=path)
+    for name, text in value.items():
+        if len(name) > 40 or len(text) > 500:
+            message = "Metadata keys can be up to 40 characters long, and values up to 500."
+            raise invalid_request(message, param=f"{path}[{name}]")
 
 
 def _typed_value(value: str, parameter: Parameter, path: str) -> object:

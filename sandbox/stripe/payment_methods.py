@@ -60,6 +60,32 @@ def attach(call: Call, given: JsonObject, name: str) -> JsonObject:
     return method
 
 
+def usable(call: Call, given: JsonObject, customer_id: str | None) -> JsonObject | None:
+    """Return the payment method that a request names, None without one.
+
+    Raises `ApiError` (400) for one that is another customer's, or that may not be used again.
+    """
+    if "payment_method" not in given:
+        return None
+    method = resolve(call, given["payment_method"], "payment_method")
+    if method["_used_up"]:
+        raise invalid_request(USED_UP, param="payment_method")
+    if method["customer"] not in {None, customer_id}:
+        message = "The provided PaymentMethod belongs to a Customer: supply that Customer with the intent."
+        raise invalid_request(message, param="payment_method")
+    call.save(method)
+    return method
+
+
+def save_for(call: Call, method: JsonObject, customer_id: str, *, set_up: bool) -> None:
+    """Keep a card that an intent has used; one `set_up` for it is charged off-session without its owner."""
+    attached = method["customer"] is None
+    method |= {"customer": customer_id, "_set_up": method["_set_up"] or set_up}
+    call.save(method)
+    if attached:
+        call.emit("payment_method.attached", method)
+
+
 def detach(call: Call, _given: JsonObject, method_id: str) -> JsonObject:
     """Take a card from its customer, for good; it is no longer anyone's default."""
     method = call.find("payment_method", method_id, "id")
@@ -85,14 +111,14 @@ def retrieve(call: Call, _given: JsonObject, method_id: str) -> JsonObject:
 def list_all(call: Call, given: JsonObject) -> JsonObject:
     """List the cards of a customer."""
     call.find("customer", given["customer"], "customer")
-    return listing.page(call, "payment_method", "/v1/payment_methods", given, customer=given["customer"])
+    return listing.page(call, "payment_method", "/v1/payment_methods", given, ("customer",))
 
 
 def list_of_customer(call: Call, given: JsonObject, customer_id: str) -> JsonObject:
     """List the cards of the customer in the path."""
     call.find("customer", customer_id, "id")
     path = f"/v1/customers/{customer_id}/payment_methods"
-    return listing.page(call, "payment_method", path, given, customer=customer_id)
+    return listing.page(call, "payment_method", path, given | {"customer": customer_id}, ("customer",))
 
 
 def _copy(call: Call, name: str, card: Card) -> JsonObject:
@@ -118,4 +144,5 @@ def _copy(call: Call, name: str, card: Card) -> JsonObject:
         "type": "card",
         "_card": name,
         "_used_up": False,
+        "_set_up": False,
     }

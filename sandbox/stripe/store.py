@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS object (
     body TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS object_listed ON object (account, kind, created);
-CREATE TABLE IF NOT EXISTS idempotency (
+CREATE TABLE IF NOT EXISTS idempotency_key (
     account TEXT NOT NULL,
     key TEXT NOT NULL,
     path TEXT NOT NULL,
@@ -29,8 +29,23 @@ CREATE TABLE IF NOT EXISTS idempotency (
     status INTEGER NOT NULL,
     body TEXT NOT NULL,
     request_id TEXT NOT NULL,
+    used_at INTEGER NOT NULL,
     PRIMARY KEY (account, key)
 );
+CREATE TABLE IF NOT EXISTS webhook_endpoint (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    body TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS delivery (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    endpoint TEXT NOT NULL,
+    event TEXT NOT NULL,
+    state TEXT NOT NULL, -- pending, held, delivered, failed (given up), dropped (the receiver was down)
+    due_s REAL NOT NULL,
+    statuses TEXT NOT NULL DEFAULT '[]'
+);
+CREATE INDEX IF NOT EXISTS delivery_due ON delivery (state, due_s);
 """
 
 _PUT = """
@@ -41,10 +56,14 @@ ON CONFLICT (id) DO UPDATE SET body = excluded.body
 _PAGE = """
 SELECT body FROM object
 WHERE account = :account AND kind = :kind
-  AND (:customer IS NULL OR json_extract(body, '$.customer') = :customer)
-  AND (:payment_intent IS NULL OR json_extract(body, '$.payment_intent') = :payment_intent)
+  AND json_extract(body, '$.deleted') IS NULL
+  AND NOT EXISTS (
+        SELECT 1 FROM json_each(:only) AS wanted
+        WHERE json_extract(body, '$.' || wanted.key) IS NOT wanted.value)
   AND (:types IS NULL OR EXISTS (
         SELECT 1 FROM json_each(:types) WHERE json_extract(body, '$.type') GLOB json_each.value))
+  AND (:delivered IS NULL OR (json_extract(body, '$.pending_webhooks') = 0) = :delivered)
+  AND (:since IS NULL OR created >= :since)
   AND (:gt IS NULL OR created > :gt) AND (:gte IS NULL OR created >= :gte)
   AND (:lt IS NULL OR created < :lt) AND (:lte IS NULL OR created <= :lte)
   AND (:older_than IS NULL OR seq < (SELECT seq FROM object WHERE id = :older_than))
@@ -56,14 +75,18 @@ LIMIT :limit
 
 @dataclass(frozen=True)
 class Page:
-    """Which objects to list: times are unix seconds, cursors are ids, `types` a JSON list of patterns."""
+    """Which objects to list: times are unix seconds, cursors are ids.
+
+    `only` is a JSON object of what fields must be, `types` a JSON list of patterns for the type.
+    """
 
     account: str
     kind: str
     limit: int
-    customer: str | None = None
-    payment_intent: str | None = None
+    only: str = "{}"
     types: str | None = None
+    delivered: bool | None = None
+    since: int | None = None
     gt: int | None = None
     gte: int | None = None
     lt: int | None = None
@@ -96,7 +119,7 @@ class Store:
 
     def put(self, account: str, stored: JsonObject) -> None:
         """Add an object, or replace the one with its id."""
-        row = (stored["id"], account, stored["object"], stored["created"], json.dumps(stored))
+        row = (stored["id"], account, stored["object"], stored.get("created", 0), json.dumps(stored))
         self.db.execute(_PUT, row)
 
     def get(self, account: str, kind: str, object_id: str) -> JsonObject | None:
@@ -109,6 +132,11 @@ class Store:
     def page(self, page: Page) -> list[JsonObject]:
         """Return objects, the newest first, or the oldest first where `newer_than` is given."""
         return [_loaded(body) for (body,) in self.db.execute(_PAGE, asdict(page))]
+
+    def owned(self, object_id: str) -> tuple[str, JsonObject] | None:
+        """Return an object with the account it belongs to."""
+        row = self.db.execute("SELECT account, body FROM object WHERE id = ?", (object_id,)).fetchone()
+        return (str(row[0]), _loaded(row[1])) if row else None
 
     def owner(self, object_id: str) -> str | None:
         """Return the account an object belongs to."""

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from stripe import StripeClient
 from stripe_account import Account
+from stripe_spec import faults_of
 
 from sandbox.stripe import FakeStripe
 from sandbox.stripe.controls import Controls
 
+_REFUSED = {400, 401, 404}
 _numbers = count()
 
 
@@ -21,8 +23,13 @@ def fake_stripe(servers_directory: Path) -> Iterator[FakeStripe]:
 
 
 @pytest.fixture
-def account(fake_stripe: FakeStripe) -> Account:
-    return Account(fake_stripe.url, f"sk_test_{next(_numbers)}")
+def account(fake_stripe: FakeStripe) -> Iterator[Account]:
+    """An account; whatever request was not refused there must be one that Stripe, too, would accept."""
+    account = Account(fake_stripe.url, f"sk_test_{next(_numbers)}")
+    yield account
+    with Controls(fake_stripe.url) as controls:
+        made = controls.requests(account.key)
+    assert faults_of(each for each in made if each["status"] not in _REFUSED) == []
 
 
 @pytest.fixture
@@ -35,3 +42,4 @@ def controls(fake_stripe: FakeStripe) -> Iterator[Controls]:
     with Controls(fake_stripe.url) as controls:
         yield controls
         controls.clear_faults()
+        controls.reset_clock()

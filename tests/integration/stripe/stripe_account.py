@@ -28,6 +28,14 @@ class Account:
         parameters = intent_parameters(customer, **({"payment_method": method} if method else {}), **more)
         return self.client.v1.payment_intents.create(parameters)
 
+    def paid(self, card: str = "pm_card_visa", amount: int = 2_000, **more: Any) -> stripe.PaymentIntent:
+        """An intent that has taken its money from a new customer's card."""
+        customer = self.customer()
+        return self.intent(customer, self.saved_card(customer, card), amount=amount, confirm=True, **more)
+
+    def charge(self, intent: stripe.PaymentIntent) -> stripe.Charge:
+        return self.client.v1.charges.retrieve(str(intent.latest_charge))
+
     def status(self, intent: str) -> str:
         return self.client.v1.payment_intents.retrieve(intent).status
 

@@ -59,6 +59,30 @@ def test_a_card_that_declines_cannot_be_saved(account: Account) -> None:
     assert declined.value.code == "card_declined"
 
 
+def test_a_deleted_customer_leaves_nothing_but_the_fact(stripe: StripeClient, account: Account) -> None:
+    customer = account.customer()
+    card = account.saved_card(customer)
+    assert stripe.v1.customers.delete(customer).deleted
+    assert stripe.v1.customers.retrieve(customer).to_dict() == {
+        "id": customer,
+        "object": "customer",
+        "deleted": True,
+    }
+    assert stripe.v1.payment_methods.retrieve(card).customer is None
+    assert stripe.v1.customers.list().data == []
+    assert account.event_types()[-2:] == ["payment_method.detached", "customer.deleted"]
+    for refuse in (account.intent, account.saved_card, stripe.v1.customers.delete):
+        with pytest.raises(sdk.InvalidRequestError) as missing:
+            refuse(customer)
+        assert missing.value.code == "resource_missing"
+
+
+def test_customers_are_found_by_their_address(stripe: StripeClient, account: Account) -> None:
+    account.customer()
+    found = stripe.v1.customers.create({"email": "b@example.com"})
+    assert [each.id for each in stripe.v1.customers.list({"email": "b@example.com"}).data] == [found.id]
+
+
 def test_accounts_do_not_see_each_other(account: Account) -> None:
     stranger = Account(account.url, f"{account.key}_stranger")
     with pytest.raises(sdk.InvalidRequestError) as missing:

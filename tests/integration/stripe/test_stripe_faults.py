@@ -1,6 +1,8 @@
 """What can be ordered to go wrong does, once each, and only where it was ordered."""
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import stripe as sdk
@@ -91,6 +93,42 @@ def test_a_500_may_have_charged_all_the_same(account: Account, controls: Control
         with pytest.raises(sdk.APIError):
             _charge(account, customer, card)
     assert len(charges_of(controls, customer)) == 1
+
+
+_CREATES: dict[str, Callable[[Account], object]] = {
+    "/v1/checkout/sessions": lambda account: account.client.v1.checkout.sessions.create(
+        {"mode": "setup", "currency": "usd", "success_url": "https://example.com/"}
+    ),
+    "/v1/customers": lambda account: account.client.v1.customers.create(),
+    "/v1/setup_intents": lambda account: account.client.v1.setup_intents.create(),
+    "/v1/refunds": lambda account: account.client.v1.refunds.create({"payment_intent": account.paid().id}),
+}
+
+
+@pytest.mark.parametrize("path", _CREATES)
+@pytest.mark.parametrize(
+    ("settings", "error", "status"),
+    [
+        ({"kind": "lose_request"}, sdk.APIConnectionError, None),
+        ({"kind": "lose_response"}, sdk.APIConnectionError, None),
+        ({"kind": "error", "status": 429}, sdk.RateLimitError, 429),
+        ({"kind": "error", "status": 409}, sdk.APIError, 409),
+        ({"kind": "error", "status": 500}, sdk.APIError, 500),
+        ({"kind": "error", "status": 500, "phase": "after"}, sdk.APIError, 500),
+    ],
+)
+def test_each_fault_can_hit_each_path(
+    path: str,
+    settings: dict[str, Any],
+    error: type[sdk.StripeError],
+    status: int | None,
+    account: Account,
+    controls: Controls,
+) -> None:
+    controls.fault(path=path, method="POST", **settings)
+    with pytest.raises(error) as failed:
+        _CREATES[path](account)
+    assert failed.value.http_status == status
 
 
 def test_a_delay_takes_its_time(stripe: StripeClient, controls: Controls) -> None:

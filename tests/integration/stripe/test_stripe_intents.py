@@ -111,6 +111,21 @@ def test_processing_lasts_until_released(
     assert charges_of(controls, customer, "pending") == []
 
 
+def test_an_intent_can_be_changed_until_its_money_moves(stripe: StripeClient, account: Account) -> None:
+    customer = account.customer()
+    intent = account.intent(customer, metadata={"a": "1"})
+    card = account.saved_card(customer)
+    updated = stripe.v1.payment_intents.update(intent.id, {"amount": 700, "payment_method": card})
+    assert (updated.status, updated.amount) == ("requires_confirmation", 700)
+    paid = stripe.v1.payment_intents.confirm(intent.id)
+    assert paid.amount_received == 700
+    noted = stripe.v1.payment_intents.update(intent.id, {"metadata": {"a": "", "b": "2"}})
+    assert (noted.status, noted.metadata.to_dict()) == ("succeeded", {"b": "2"})
+    with pytest.raises(sdk.InvalidRequestError, match="amount could not be updated") as refused:
+        stripe.v1.payment_intents.update(intent.id, {"amount": 800})
+    assert refused.value.code == "payment_intent_unexpected_state"
+
+
 def test_intents_are_listed_by_time_and_customer_page_by_page(stripe: StripeClient, account: Account) -> None:
     customer = account.customer()
     made = [account.intent(customer).id for _ in range(5)]

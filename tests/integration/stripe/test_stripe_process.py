@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import stripe as sdk
 from stripe_account import Account, charges_of, intent_parameters
+from webhook_receiver import SECRET, Receiver
 
 from sandbox.servers import free_port
 from sandbox.servers.network import listening
@@ -31,6 +32,20 @@ def test_a_charge_and_its_key_survive_a_crash(tmp_path: Path) -> None:
         assert again.client.v1.payment_intents.create(parameters, {"idempotency_key": "k"}).id == paid.id
         with Controls(server.url) as controls:
             assert [charge["id"] for charge in charges_of(controls, customer)] == [paid.latest_charge]
+
+
+def test_a_webhook_that_was_not_delivered_survives_a_crash(tmp_path: Path) -> None:
+    with FakeStripe(tmp_path) as server, Receiver() as receiver:
+        account = Account(server.url, "sk_test_crash")
+        with Controls(server.url) as controls:
+            endpoint = controls.add_webhook(receiver.url, SECRET, hold=True)
+        customer = account.customer()
+        server.kill()
+        server.start()
+        with Controls(server.url) as controls:
+            controls.set_webhook(endpoint, hold=False)
+        (post,) = receiver.wait_for(1)
+        assert post.event().data.object["id"] == customer
 
 
 def test_it_runs_by_hand(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ _WRONG = {
     "currency": ({"currency": "xxx"}, None, "currency"),
     "customer": ({"customer": "cus_none"}, "resource_missing", "customer"),
     "card": ({"payment_method": "pm_none"}, "resource_missing", "payment_method"),
+    "metadata key": ({"metadata": {"k" * 41: "v"}}, None, f"metadata[{'k' * 41}]"),
+    "metadata value": ({"metadata": {"k": "v" * 501}}, None, "metadata[k]"),
+    "metadata keys": ({"metadata": {str(n): "v" for n in range(51)}}, None, "metadata"),
     "off_session alone": ({"off_session": True}, None, "off_session"),
 }
 
@@ -76,9 +79,3 @@ def test_errors_have_stripes_shape(account: Account) -> None:
     assert answer.headers["request-id"].startswith("req_")
     assert answer.json()["error"]["type"] == "invalid_request_error"
     assert httpx.get(f"{account.url}/v1/events").status_code == 401
-
-
-def test_a_receipt_can_be_seen(account: Account) -> None:
-    customer = account.customer()
-    intent = account.intent(customer, account.saved_card(customer), confirm=True, expand=["latest_charge"])
-    assert "$20.00 usd" in httpx.get(intent.latest_charge.receipt_url).text  # type: ignore[union-attr]
