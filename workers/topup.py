@@ -15,12 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.db import topups
 from shared.db.topups import Topup
 from shared.domain.topup import OPEN_STATES, TopupState
-from shared.gateways.stripe_payments import (
-    Intent,
-    PaymentRefusedError,
-    PaymentUnavailableError,
-    StripePayments,
-)
+from shared.gateways.stripe_connection import PaymentRefusedError, PaymentUnavailableError
+from shared.gateways.stripe_payments import Intent, StripePayments
 from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage
 from shared.operations.settle import ACTION_EXPIRES, Outcome, SettlePolicy, quarantine_topup, settle
@@ -48,6 +44,7 @@ class TopUps:
         self._configured = payments
         self._now = now
         self._policy = policy
+        self._steps = {"top": self._advance_or_park}
 
     @property
     def _payments(self) -> StripePayments:
@@ -56,15 +53,19 @@ class TopUps:
             raise PaymentUnavailableError("payments are off: PAYG_STRIPE_API_KEY is not set")
         return self._configured
 
-    async def handle(self, topup_ids: list[str]) -> Sequence[StageMessage]:
-        """Take each top-up as far as it goes now."""
-        alerts: list[int] = []
-        accounts: list[str] = []
-        for topup_id in topup_ids:
-            outcome = await self._advance_or_park(topup_id)
-            alerts += outcome.alerts
-            accounts += outcome.evaluate
-        return messages_to(Stage.NOTIFICATIONS, alerts) + messages_to(Stage.THRESHOLDS, accounts)
+    async def handle(self, ids: list[str]) -> Sequence[StageMessage]:
+        """Take each of these as far as it goes now; the prefix of an id tells what it is of."""
+        outcome = Outcome()
+        for step_id in ids:
+            step = self._steps.get(step_id.partition("_")[0])
+            if step is None:
+                raise ValueError(f"no step begins with the id {step_id}")
+            outcome += await step(step_id)
+        return (
+            messages_to(Stage.NOTIFICATIONS, outcome.alerts)
+            + messages_to(Stage.THRESHOLDS, outcome.due)
+            + messages_to(Stage.TOPUP, outcome.steps)
+        )
 
     async def _advance_or_park(self, topup_id: str) -> Outcome:
         try:

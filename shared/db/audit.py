@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import Row, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.db.payment_tables import topups
 from shared.db.tables import (
     accounts,
     cycles,
-    topups,
     transfers,
     usage_ids,
     usage_period_cycles,

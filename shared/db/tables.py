@@ -16,35 +16,35 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData()
 
-_Id = Text(collation="C")
-_Time = DateTime(timezone=True)
+Id = Text(collation="C")
+Time = DateTime(timezone=True)
 
 plans = Table(
     "plans",
     metadata,
-    Column("plan_id", _Id, primary_key=True),
+    Column("plan_id", Id, primary_key=True),
     Column("name", Text, nullable=False),
     Column("quota_nanos", BigInteger, nullable=False),
     Column("price_nanos", BigInteger, nullable=False),
     Column("discount_ppm", Integer, nullable=False),
     Column("time_zone", Text, nullable=False),
-    Column("created_at", _Time, nullable=False),
+    Column("created_at", Time, nullable=False),
 )
 
 accounts = Table(
     "accounts",
     metadata,
-    Column("account_id", _Id, primary_key=True),
+    Column("account_id", Id, primary_key=True),
     Column("name", Text),
-    Column("created_at", _Time, nullable=False),
+    Column("created_at", Time, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("head_hash", LargeBinary, nullable=False),
     Column("balance_nanos", BigInteger, nullable=False),
-    Column("plan_id", _Id),
-    Column("anchor", _Time),
-    Column("cycle_start", _Time),
-    Column("cycle_end", _Time),
+    Column("plan_id", Id),
+    Column("anchor", Time),
+    Column("cycle_start", Time),
+    Column("cycle_end", Time),
     Column("fallback", Boolean, nullable=False),
     Column("spending_limit_nanos", BigInteger),
     Column("frozen", Boolean, nullable=False),
@@ -53,23 +53,23 @@ accounts = Table(
 api_keys = Table(
     "api_keys",
     metadata,
-    Column("api_key_id", _Id, primary_key=True),
-    Column("account_id", _Id, nullable=False, index=False),
+    Column("api_key_id", Id, primary_key=True),
+    Column("account_id", Id, nullable=False, index=False),
     Column("name", Text),
     Column("secret_hash", LargeBinary, nullable=False),
     Column("limit_nanos", BigInteger),
     Column("limit_period", Text),
-    Column("created_at", _Time, nullable=False),
-    Column("revoked_at", _Time),
+    Column("created_at", Time, nullable=False),
+    Column("revoked_at", Time),
 )
 
 cycles = Table(
     "cycles",
     metadata,
-    Column("account_id", _Id, primary_key=True),
-    Column("cycle_start", _Time, primary_key=True),
-    Column("cycle_end", _Time, nullable=False),
-    Column("plan_id", _Id, nullable=False),
+    Column("account_id", Id, primary_key=True),
+    Column("cycle_start", Time, primary_key=True),
+    Column("cycle_end", Time, nullable=False),
+    Column("plan_id", Id, nullable=False),
     Column("quota_nanos", BigInteger, nullable=False),
     Column("discount_ppm", Integer, nullable=False),
     Column("quota_remaining_nanos", BigInteger, nullable=False),
@@ -79,7 +79,7 @@ cycles = Table(
 transfers = Table(
     "transfers",
     metadata,
-    Column("account_id", _Id, primary_key=True),
+    Column("account_id", Id, primary_key=True),
     Column("seq", BigInteger, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("amount_nanos", BigInteger, nullable=False),
@@ -88,18 +88,19 @@ transfers = Table(
     Column("quota_after_nanos", BigInteger, nullable=False),
     Column("cycle_spent_after_nanos", BigInteger, nullable=False),
     Column("cause", Text, nullable=False),
-    Column("occurred_at", _Time, nullable=False),
+    Column("occurred_at", Time, nullable=False),
     Column("rows_digest", LargeBinary),
     Column("hash", LargeBinary, nullable=False),
-    Column("idempotency_key", _Id),
-    Column("reverses_event_id", _Id),
+    Column("idempotency_key", Id),
+    Column("reverses_event_id", Id),
+    Column("reverses_seq", BigInteger),
 )
 
 usage_ids = Table(
     "usage_ids",
     metadata,
-    Column("account_id", _Id, primary_key=True),
-    Column("event_id", _Id, primary_key=True),
+    Column("account_id", Id, primary_key=True),
+    Column("event_id", Id, primary_key=True),
     Column("transfer_seq", BigInteger, nullable=False),
     Column("fingerprint", LargeBinary, nullable=False),
 )
@@ -107,16 +108,16 @@ usage_ids = Table(
 usage_records = Table(
     "usage_records",
     metadata,
-    Column("account_id", _Id, primary_key=True),
+    Column("account_id", Id, primary_key=True),
     Column("transfer_seq", BigInteger, primary_key=True),
-    Column("event_id", _Id, primary_key=True),
+    Column("event_id", Id, primary_key=True),
     Column("source", Text, nullable=False),
-    Column("api_key_id", _Id),
+    Column("api_key_id", Id),
     Column("provider", Text),
     Column("model", Text, nullable=False),
     Column("rate_id", BigInteger, nullable=False),
-    Column("time", _Time, nullable=False),
-    Column("cycle_start", _Time),
+    Column("time", Time, nullable=False),
+    Column("cycle_start", Time),
     Column("input_tokens", Integer, nullable=False),
     Column("output_tokens", Integer, nullable=False),
     Column("cache_read_tokens", Integer, nullable=False),
@@ -132,25 +133,25 @@ usage_records = Table(
     Column("metadata", Text),
     Column("digest", LargeBinary, nullable=False),
     # The table is divided by it into months; always the time of the row's transfer.
-    Column("debited_at", _Time, primary_key=True),
+    Column("debited_at", Time, primary_key=True),
 )
 
 usage_periods = Table(
     "usage_periods",
     metadata,
-    Column("period_start", _Time, primary_key=True),
+    Column("period_start", Time, primary_key=True),
     Column("table_name", Text, nullable=False),
     Column("rows", BigInteger, nullable=False),
     Column("digest", LargeBinary, nullable=False),
-    Column("detached_at", _Time, nullable=False),
+    Column("detached_at", Time, nullable=False),
 )
 
 usage_period_cycles = Table(
     "usage_period_cycles",
     metadata,
-    Column("account_id", _Id, primary_key=True),
-    Column("cycle_start", _Time, primary_key=True),
-    Column("period_start", _Time, primary_key=True),
+    Column("account_id", Id, primary_key=True),
+    Column("cycle_start", Time, primary_key=True),
+    Column("period_start", Time, primary_key=True),
     Column("quota_nanos", BigInteger, nullable=False),
     Column("balance_nanos", BigInteger, nullable=False),
 )
@@ -158,8 +159,8 @@ usage_period_cycles = Table(
 models = Table(
     "models",
     metadata,
-    Column("provider", _Id, primary_key=True),
-    Column("model", _Id, primary_key=True),
+    Column("provider", Id, primary_key=True),
+    Column("model", Id, primary_key=True),
     Column("source", Text, nullable=False),
     Column("unsupported_because", Text),
 )
@@ -168,20 +169,20 @@ rates = Table(
     "rates",
     metadata,
     Column("rate_id", BigInteger, Identity(always=True), primary_key=True),
-    Column("provider", _Id, nullable=False),
-    Column("model", _Id, nullable=False),
-    Column("effective_from", _Time, nullable=False),
+    Column("provider", Id, nullable=False),
+    Column("model", Id, nullable=False),
+    Column("effective_from", Time, nullable=False),
     Column("tiers", JSONB, nullable=False),
-    Column("created_at", _Time, nullable=False),
+    Column("created_at", Time, nullable=False),
 )
 
 model_aliases = Table(
     "model_aliases",
     metadata,
-    Column("provider_named", _Id, primary_key=True),
-    Column("model_named", _Id, primary_key=True),
-    Column("provider", _Id, nullable=False),
-    Column("model", _Id, nullable=False),
+    Column("provider_named", Id, primary_key=True),
+    Column("model_named", Id, primary_key=True),
+    Column("provider", Id, nullable=False),
+    Column("model", Id, nullable=False),
 )
 
 price_book = Table(
@@ -194,41 +195,41 @@ price_book = Table(
 quarantine = Table(
     "quarantine",
     metadata,
-    Column("entry_id", _Id, primary_key=True),
+    Column("entry_id", Id, primary_key=True),
     Column("content_hash", LargeBinary, nullable=False),
     Column("reason", Text, nullable=False),
     Column("detail", Text, nullable=False),
     Column("raw", LargeBinary, nullable=False),
-    Column("account_id", _Id),
+    Column("account_id", Id),
     Column("event_id", Text),
     Column("count", BigInteger, nullable=False),
     Column("status", Text, nullable=False),
     Column("dismissed_because", Text),
-    Column("first_seen_at", _Time, nullable=False),
-    Column("last_seen_at", _Time, nullable=False),
+    Column("first_seen_at", Time, nullable=False),
+    Column("last_seen_at", Time, nullable=False),
 )
 
 processes = Table(
     "processes",
     metadata,
-    Column("process_id", _Id, primary_key=True),
+    Column("process_id", Id, primary_key=True),
     Column("stage", Text, nullable=False),
     Column("queues", ARRAY(Text), nullable=False),
     Column("in_flight", Integer, nullable=False),
     Column("received", BigInteger, nullable=False),
-    Column("started_at", _Time, nullable=False),
-    Column("seen_at", _Time, nullable=False),
+    Column("started_at", Time, nullable=False),
+    Column("seen_at", Time, nullable=False),
 )
 
 evaluations = Table(
     "evaluations",
     metadata,
-    Column("account_id", _Id, primary_key=True),
+    Column("account_id", Id, primary_key=True),
     Column("evaluated_seq", BigInteger, nullable=False),
     Column("told_level", Text, nullable=False),
     Column("told_quota", Boolean, nullable=False),
     Column("told_spending_limit", Boolean, nullable=False),
-    Column("look_again_at", _Time),
+    Column("look_again_at", Time),
 )
 
 due_evaluations = Table(
@@ -236,66 +237,26 @@ due_evaluations = Table(
     metadata,
     Column("due_id", BigInteger, Identity(always=True), primary_key=True),
     Column("account_ids", ARRAY(Text), nullable=False),
-    Column("due_at", _Time, nullable=False),
+    Column("due_at", Time, nullable=False),
 )
 
 key_spend = Table(
     "key_spend",
     metadata,
-    Column("account_id", _Id, primary_key=True),
-    Column("api_key_id", _Id, primary_key=True),
-    Column("period_start", _Time, primary_key=True),
+    Column("account_id", Id, primary_key=True),
+    Column("api_key_id", Id, primary_key=True),
+    Column("period_start", Time, primary_key=True),
     Column("spent_nanos", BigInteger, nullable=False),
 )
 
 alerts = Table(
     "alerts",
     metadata,
-    Column("account_id", _Id, primary_key=True),
+    Column("account_id", Id, primary_key=True),
     Column("sequence", BigInteger, Identity(always=True), primary_key=True),
     Column("type", Text, nullable=False),
     Column("data", JSONB, nullable=False),
-    Column("occurred_at", _Time, nullable=False),
-    Column("created_at", _Time, nullable=False),
-    Column("delivered_at", _Time),
-)
-
-auto_topups = Table(
-    "auto_topups",
-    metadata,
-    Column("account_id", _Id, primary_key=True),
-    Column("enabled", Boolean, nullable=False),
-    Column("threshold_nanos", BigInteger, nullable=False),
-    Column("amount_nanos", BigInteger, nullable=False),
-    Column("max_per_day", Integer, nullable=False),
-    Column("max_per_month", Integer, nullable=False),
-    Column("soft_declines", Integer, nullable=False),
-    Column("disabled_because", Text),
-)
-
-payment_customers = Table(
-    "payment_customers",
-    metadata,
-    Column("account_id", _Id, primary_key=True),
-    Column("customer_id", Text, nullable=False),
-    Column("payment_method_id", Text),
-)
-
-topups = Table(
-    "topups",
-    metadata,
-    Column("account_id", _Id, primary_key=True),
-    Column("topup_id", _Id, primary_key=True),
-    Column("automatic", Boolean, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("amount_nanos", BigInteger, nullable=False),
-    Column("payment_method_id", Text, nullable=False),
-    Column("payment_intent_id", Text),
-    Column("attempt", Integer, nullable=False),
-    Column("detail", Text),
-    Column("transfer_seq", BigInteger),
-    Column("balance_after_nanos", BigInteger),
-    Column("created_at", _Time, nullable=False),
-    Column("updated_at", _Time, nullable=False),
-    Column("next_step_at", _Time),
+    Column("occurred_at", Time, nullable=False),
+    Column("created_at", Time, nullable=False),
+    Column("delivered_at", Time),
 )

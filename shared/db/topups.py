@@ -9,7 +9,8 @@ from sqlalchemy import RowMapping, Select, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.db.tables import accounts, auto_topups, payment_customers, topups
+from shared.db.payment_tables import auto_topups, payment_customers, topups
+from shared.db.tables import accounts
 from shared.domain.topup import AutoTopup, TopupHistory, TopupState, day_start, month_start
 
 

@@ -1,71 +1,58 @@
-"""Charging saved cards through Stripe: the real SDK, our idempotency keys, errors sorted by what to do next.
+"""Charging saved cards: customers, cards, and PaymentIntents in two steps, created and then confirmed.
 
-Sources: https://docs.stripe.com/payments/paymentintents/lifecycle, https://docs.stripe.com/api/idempotent_requests
+Source: https://docs.stripe.com/payments/paymentintents/lifecycle
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
-import stripe
-
-from shared.domain.errors import PaygError
-from shared.domain.topup import NANOS_PER_CENT
+from shared.domain.currency import smallest_units_of
+from shared.gateways.stripe_connection import (
+    CardDeclinedError,
+    PaymentRefusedError,
+    StripeConnection,
+    configured_connection,
+)
 from shared.settings import Settings
 
-_TIMEOUT_S = 20.0
-_CURRENCY = "usd"
-
-
-#: No word on the payment itself. A wrong key belongs here too: it is put right, and then it goes on.
-_COME_BACK = (
-    stripe.APIConnectionError,
-    stripe.APIError,
-    stripe.AuthenticationError,
-    stripe.PermissionError,
-    stripe.RateLimitError,
-)
-
-
-class PaymentUnavailableError(PaygError, ConnectionError):
-    """Stripe did not answer, or asks to come back later. Nothing is known of what it did."""
-
-
-class PaymentRefusedError(PaygError):
-    """Stripe will not do this, now or later: a mistake of ours or of a setting."""
+CURRENCY = "usd"
+_WITH_CHARGE = {"expand": ["latest_charge"]}  # its receipt is for the owner
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
     """A PaymentIntent as Stripe has it now; ``decline_code`` is that of its last failed attempt.
 
-    ``attempt`` is the one it answers, None where it was only looked at.
+    ``amount`` is in the smallest unit of its currency. ``attempt`` is the one it answers, None where it was
+    only looked at. ``topup_id`` and ``account_id`` are what its metadata says, which anybody can change who
+    has the account's key: a hint, never a proof.
     """
 
     intent_id: str
     status: str
-    amount_nanos: int
+    amount: int
+    currency: str
+    customer_id: str | None = None
+    charge_id: str | None = None
+    receipt_url: str | None = None
+    topup_id: str | None = None
+    account_id: str | None = None
     decline_code: str | None = None
     action_url: str | None = None
     attempt: int | None = None
 
 
 class StripePayments:
-    """Payments of one Stripe account. ``base_url`` is only for a fake, and a live key never talks to one."""
+    """Payments of one Stripe account. Raises what ``StripeConnection.call`` does."""
 
-    def __init__(self, api_key: str, base_url: str | None = None) -> None:
-        if base_url and not api_key.startswith("sk_test_"):
-            raise PaymentRefusedError("PAYG_STRIPE_API_BASE is for a fake Stripe, which takes only test keys")
-        addresses = {"base_addresses": {"api": base_url}} if base_url else {}
-        self._client: Any = stripe.StripeClient(
-            api_key,
-            max_network_retries=0,  # the stage retries, with the same keys
-            http_client=stripe.HTTPXClient(timeout=_TIMEOUT_S),
-            **cast("Any", addresses),
-        )
+    def __init__(self, connection: StripeConnection) -> None:
+        self.connection = connection
+        self._client = connection.client
 
     async def create_customer(self, account_id: str) -> str:
         """Return the customer of an account, the same one however often it is asked for."""
-        customer = await self._call(
+        customer = await self.connection.call(
             self._client.v1.customers.create_async(
                 params={"metadata": {"account_id": account_id}},
                 options={"idempotency_key": f"customer:{account_id}"},
@@ -75,7 +62,7 @@ class StripePayments:
 
     async def attach_card(self, customer_id: str, payment_method: str) -> str:
         """Save a card with a customer; return its id there."""
-        method = await self._call(
+        method = await self.connection.call(
             self._client.v1.payment_methods.attach_async(payment_method, params={"customer": customer_id})
         )
         return str(method.id)
@@ -87,8 +74,8 @@ class StripePayments:
         return await self._intent(
             self._client.v1.payment_intents.create_async(
                 params={
-                    "amount": amount_nanos // NANOS_PER_CENT,
-                    "currency": _CURRENCY,
+                    "amount": smallest_units_of(amount_nanos, CURRENCY),
+                    "currency": CURRENCY,
                     "customer": customer_id,
                     "payment_method": payment_method_id,
                     "allowed_payment_method_types": ["card"],
@@ -109,11 +96,11 @@ class StripePayments:
             intent = await self._intent(
                 self._client.v1.payment_intents.confirm_async(
                     intent_id,
-                    params={"off_session": True, "payment_method": payment_method_id},
+                    params={"off_session": True, "payment_method": payment_method_id, **_WITH_CHARGE},
                     options={"idempotency_key": f"topup:{topup_id}:confirm:{attempt}"},
                 )
             )
-        except _DeclinedError:
+        except CardDeclinedError:
             # What the card said stands on the intent itself.
             intent = await self.retrieve_intent(intent_id)
         except PaymentRefusedError:
@@ -125,7 +112,9 @@ class StripePayments:
 
     async def retrieve_intent(self, intent_id: str) -> Intent:
         """Return the intent as Stripe has it now."""
-        return await self._intent(self._client.v1.payment_intents.retrieve_async(intent_id))
+        return await self._intent(
+            self._client.v1.payment_intents.retrieve_async(intent_id, params=_WITH_CHARGE)
+        )
 
     async def cancel_intent(self, topup_id: str, intent_id: str) -> Intent:
         """Cancel an intent that was not charged; return it as it is afterwards."""
@@ -138,42 +127,38 @@ class StripePayments:
         except PaymentRefusedError:
             return await self.retrieve_intent(intent_id)
 
-    async def _intent(self, call: Any) -> Intent:  # noqa: ANN401 - the SDK's coroutine
-        intent = await self._call(call)
+    async def _intent(self, call: Awaitable[Any]) -> Intent:
+        intent = await self.connection.call(call)
         error = getattr(intent, "last_payment_error", None)
+        metadata = intent.metadata.to_dict() if intent.metadata else {}
         action = getattr(intent, "next_action", None)
         redirect = getattr(action, "redirect_to_url", None) if action else None
         return Intent(
             intent_id=str(intent.id),
             status=str(intent.status),
-            amount_nanos=int(intent.amount) * NANOS_PER_CENT,
+            amount=int(intent.amount),
+            currency=str(intent.currency),
+            customer_id=_id_of(intent.customer),
+            charge_id=_id_of(intent.latest_charge),
+            receipt_url=getattr(intent.latest_charge, "receipt_url", None),
+            topup_id=metadata.get("topup_id"),
+            account_id=metadata.get("account_id"),
             decline_code=_decline_code(error) if error else None,
             action_url=getattr(redirect, "url", None) if redirect else None,
         )
 
-    async def _call(self, call: Any) -> Any:  # noqa: ANN401
-        try:
-            return await call
-        except stripe.CardError as error:
-            raise _DeclinedError(str(error.user_message or error)) from error
-        except _COME_BACK as error:
-            raise PaymentUnavailableError(f"Stripe did not do it: {error}") from error
-        except stripe.IdempotencyError as error:
-            raise PaymentRefusedError(f"an idempotency key was used for something else: {error}") from error
-        except stripe.StripeError as error:
-            raise PaymentRefusedError(f"Stripe refuses: {error}") from error
-
 
 def configured_payments(settings: Settings) -> StripePayments | None:
     """Return the payments that the settings name, or None where they are off."""
-    if settings.stripe_api_key is None:
-        return None
-    return StripePayments(settings.stripe_api_key.get_secret_value(), settings.stripe_api_base)
-
-
-class _DeclinedError(PaygError):
-    """The card was declined; the intent tells why."""
+    connection = configured_connection(settings)
+    return StripePayments(connection) if connection else None
 
 
 def _decline_code(error: Any) -> str:  # noqa: ANN401 - a Stripe object
     return str(getattr(error, "decline_code", None) or getattr(error, "code", None) or "generic_decline")
+
+
+def _id_of(reference: Any) -> str | None:  # noqa: ANN401 - an id, or the object it stands for
+    if reference is None:
+        return None
+    return reference if isinstance(reference, str) else str(reference.id)

@@ -99,17 +99,18 @@ async def commit_transfers(
     before: AccountState,
     after: AccountState,
     transfers: tuple[Transfer, ...],
-    marks: Mapping[str, str],
-) -> bool:
-    """Write the transfers, the last one with its marks; return False where the account changed meanwhile."""
-    if not await books.move_versions(connection, [(before, after)]):
-        return False
+    marks: Mapping[str, str | int],
+) -> books.Moved:
+    """Write the transfers, the last one with its marks; the answer is false where the account changed."""
+    moved = await books.move_versions(connection, [(before, after)])
+    if not moved:
+        return moved
     await books.insert_transfers(connection, [(after.account_id, transfer) for transfer in transfers])
     if marks:
         columns = tables.transfers.c
         last = (columns.account_id == after.account_id) & (columns.seq == after.seq)
         await connection.execute(update(tables.transfers).where(last).values(**marks))
-    return True
+    return moved
 
 
 async def _record(connection: AsyncConnection, account_id: str, event_id: str) -> RowMapping:

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.clock import utc_now
 from shared.db.engine import create_engine
+from shared.gateways.stripe_connection import StripeConnection
 from shared.gateways.stripe_payments import StripePayments
 from shared.operations.settle import SettlePolicy
 from workers.topup import TopUps
@@ -75,7 +76,7 @@ async def _main() -> None:
     database_url, stripe_url, key, topup_id, when, what, number = sys.argv[1:]
     death = Death(when, what, int(number))
     engine = cast("AsyncEngine", Engine(create_engine(database_url), death))
-    payments = cast("StripePayments", Payments(StripePayments(key, stripe_url), death))
+    payments = cast("StripePayments", Payments(StripePayments(StripeConnection(key, stripe_url)), death))
     policy = SettlePolicy(timedelta(hours=1), timedelta(hours=1))
     await TopUps(engine, payments, utc_now, policy).handle([topup_id])
 

@@ -14,6 +14,7 @@ from sandbox.stripe.controls import Controls
 from shared.clock import utc_now
 from shared.db import evaluations
 from shared.domain.money import NANOS_PER_DOLLAR
+from shared.gateways.stripe_connection import StripeConnection
 from shared.gateways.stripe_payments import StripePayments
 from shared.messaging.envelope import StageMessage
 from shared.messaging.topology import Stage
@@ -67,7 +68,7 @@ class LowMoney:
 
     @property
     def payments(self) -> StripePayments:
-        return StripePayments(self.stripe_key, self.stripe_url)
+        return StripePayments(StripeConnection(self.stripe_key, self.stripe_url))
 
     def thresholds(
         self, engine: AsyncEngine | None = None, ahead: timedelta = timedelta(0)

@@ -1,0 +1,80 @@
+"""One Stripe account, through the real SDK: our time-outs and keys, errors sorted by what to do next.
+
+Sources: https://docs.stripe.com/api/idempotent_requests, https://docs.stripe.com/error-handling
+"""
+
+from collections.abc import Awaitable
+from typing import Any, cast
+
+import stripe
+
+from shared.domain.errors import PaygError
+from shared.settings import Settings
+
+_TIMEOUT_S = 20.0
+
+#: No word on the payment itself. A wrong key belongs here too: it is put right, and then it goes on.
+_COME_BACK = (
+    stripe.APIConnectionError,
+    stripe.APIError,
+    stripe.AuthenticationError,
+    stripe.PermissionError,
+    stripe.RateLimitError,
+)
+
+
+class PaymentUnavailableError(PaygError, ConnectionError):
+    """Stripe did not answer, or asks to come back later. Nothing is known of what it did."""
+
+
+class PaymentRefusedError(PaygError):
+    """Stripe will not do this, now or later: a mistake of ours or of a setting."""
+
+
+class PaymentMissingError(PaymentRefusedError):
+    """Stripe does not know the object."""
+
+
+class CardDeclinedError(PaygError):
+    """The card was declined; the object that was asked about tells why."""
+
+
+class StripeConnection:
+    """A client of one account. ``base_url`` is only for a fake, and a live key never talks to one."""
+
+    def __init__(self, api_key: str, base_url: str | None = None) -> None:
+        if base_url and not api_key.startswith("sk_test_"):
+            raise PaymentRefusedError("PAYG_STRIPE_API_BASE is for a fake Stripe, which takes only test keys")
+        self.live = not api_key.startswith(("sk_test_", "rk_test_"))
+        addresses = {"base_addresses": {"api": base_url}} if base_url else {}
+        self.client: Any = stripe.StripeClient(
+            api_key,
+            max_network_retries=0,  # whoever asks tries again, with the same keys
+            http_client=stripe.HTTPXClient(timeout=_TIMEOUT_S),
+            **cast("Any", addresses),
+        )
+
+    async def call(self, request: Awaitable[Any]) -> Any:  # noqa: ANN401 - a Stripe object
+        """Return Stripe's answer.
+
+        Raises CardDeclinedError, PaymentUnavailableError, PaymentRefusedError, PaymentMissingError.
+        """
+        try:
+            return await request
+        except stripe.CardError as error:
+            raise CardDeclinedError(str(error.user_message or error)) from error
+        except _COME_BACK as error:
+            raise PaymentUnavailableError(f"Stripe did not do it: {error}") from error
+        except stripe.IdempotencyError as error:
+            raise PaymentRefusedError(f"an idempotency key was used for something else: {error}") from error
+        except stripe.StripeError as error:
+            if error.code == "resource_missing":
+                raise PaymentMissingError(f"Stripe does not know it: {error}") from error
+            raise PaymentRefusedError(f"Stripe refuses: {error}") from error
+
+
+def configured_connection(settings: Settings) -> StripeConnection | None:
+    """Return the Stripe account that the settings name, or None where payments are off."""
+    if settings.stripe_api_key is None:
+        return None
+    return StripeConnection(settings.stripe_api_key.get_secret_value(), settings.stripe_api_base)
