@@ -7,7 +7,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.db.payment_tables import metadata
+from shared.db import payment_tables
 
 #: Any number will do, as long as nobody else in this database takes it.
 _MIGRATION_LOCK = 7_294_000_001
@@ -25,5 +25,5 @@ def _upgrade(connection: Connection, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
-    config.attributes["metadata"] = metadata
+    config.attributes["metadata"] = payment_tables.topups.metadata  # that of all tables
     command.upgrade(config, revision)
