@@ -50,6 +50,11 @@ class Lane(Generic[Element]):
         self._full = threading.Event()
         self._rests_until = 0.0
 
+    @property
+    def waiting(self) -> int:
+        """How many batches wait for their turn."""
+        return len(self._waiting)
+
     def process(self, batch: list[Element]) -> None:
         """Handle a batch, with others that wait, and emit what follows; raises what that raised."""
         ticket = _Ticket(batch)
