@@ -44,7 +44,6 @@ class TopUps:
         self._configured = payments
         self._now = now
         self._policy = policy
-        self._steps = {"top": self._advance_or_park}
 
     @property
     def _payments(self) -> StripePayments:
@@ -53,19 +52,12 @@ class TopUps:
             raise PaymentUnavailableError("payments are off: PAYG_STRIPE_API_KEY is not set")
         return self._configured
 
-    async def handle(self, ids: list[str]) -> Sequence[StageMessage]:
-        """Take each of these as far as it goes now; the prefix of an id tells what it is of."""
+    async def handle(self, topup_ids: list[str]) -> Sequence[StageMessage]:
+        """Take each top-up as far as it goes now."""
         outcome = Outcome()
-        for step_id in ids:
-            step = self._steps.get(step_id.partition("_")[0])
-            if step is None:
-                raise ValueError(f"no step begins with the id {step_id}")
-            outcome += await step(step_id)
-        return (
-            messages_to(Stage.NOTIFICATIONS, outcome.alerts)
-            + messages_to(Stage.THRESHOLDS, outcome.due)
-            + messages_to(Stage.TOPUP, outcome.steps)
-        )
+        for topup_id in topup_ids:
+            outcome += await self._advance_or_park(topup_id)
+        return messages_to(Stage.NOTIFICATIONS, outcome.alerts) + messages_to(Stage.THRESHOLDS, outcome.due)
 
     async def _advance_or_park(self, topup_id: str) -> Outcome:
         try:

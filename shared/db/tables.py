@@ -93,7 +93,6 @@ transfers = Table(
     Column("hash", LargeBinary, nullable=False),
     Column("idempotency_key", Id),
     Column("reverses_event_id", Id),
-    Column("reverses_seq", BigInteger),
 )
 
 usage_ids = Table(

@@ -39,16 +39,14 @@ class SettlePolicy:
 
 @dataclass(slots=True)
 class Outcome:
-    """What follows from a step: alerts to deliver, notes of accounts to evaluate, further steps to take."""
+    """What follows from a step: alerts to deliver, notes of accounts to evaluate."""
 
     alerts: list[int] = field(default_factory=list)
     due: list[int] = field(default_factory=list)
-    steps: list[str] = field(default_factory=list)
 
     def __iadd__(self, other: Self) -> Self:
         self.alerts += other.alerts
         self.due += other.due
-        self.steps += other.steps
         return self
 
 

@@ -41,10 +41,6 @@ _NOT_BY_ACCOUNT = {
     "processes",  # those that run
     "due_evaluations",  # short-lived notes, each on many accounts
     "usage_periods",  # one row a month
-    "stripe_events",  # come before anyone knows whose they are
-    "invoice_numbers",  # one row
-    "payment_differences",  # may belong to no account
-    "reconciliation",  # one row
 }
 
 

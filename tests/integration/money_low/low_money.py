@@ -121,6 +121,11 @@ class LowMoney:
             await self.change_card(account_id, card)
         return account_id, (await create_topup(self.engine, account_id, 25 * DOLLAR))["id"]
 
+    async def named_by(self, due_ids: list[int]) -> list[str]:
+        """Return the accounts in notes of what is due for evaluation."""
+        query = "SELECT account_ids FROM due_evaluations WHERE due_id = ANY (:ids)"
+        return [name for row in await self.rows(query, ids=due_ids) for name in row["account_ids"]]
+
     async def topup(self, topup_id: str) -> dict[str, Any]:
         return (await self.rows("SELECT * FROM topups WHERE topup_id = :id", id=topup_id))[0]
 

@@ -19,7 +19,7 @@ AFTER_RETRY = RETRY + SECONDS
 async def test_a_good_card_is_charged_and_the_balance_credited(money: LowMoney) -> None:
     account_id, topup_id = await money.due()
     messages = await money.topups().handle([topup_id])
-    assert elements(messages, Stage.THRESHOLDS) == [account_id]
+    assert await money.named_by(elements(messages, Stage.THRESHOLDS)) == [account_id]
     assert await money.state(topup_id) == "succeeded"
     assert await money.balance(account_id) == 28 * DOLLAR
     assert await money.alerts(account_id) == ["topup.succeeded"]
@@ -116,7 +116,7 @@ async def test_authentication_that_nobody_gave_in_a_day_cancels_the_intent(money
     assert await money.state(topup_id) == "canceled"
     intent = (await money.topup(topup_id))["payment_intent_id"]
     assert (await money.payments.retrieve_intent(intent)).status == "canceled"
-    assert elements(messages, Stage.THRESHOLDS) == [account_id]
+    assert await money.named_by(elements(messages, Stage.THRESHOLDS)) == [account_id]
     await money.assert_charged_and_credited(account_id)
 
 
@@ -208,7 +208,7 @@ async def test_an_answer_that_takes_too_long_leaves_one_charge_and_one_credit(
     account_id, topup_id = await money.due()
     money.controls.fault("delay", delay_ms=700, **_REQUESTS[request_named])
     with monkeypatch.context() as hasty:
-        hasty.setattr("shared.gateways.stripe_payments._TIMEOUT_S", 0.3)
+        hasty.setattr("shared.gateways.stripe_connection._TIMEOUT_S", 0.3)
         assert await money.topups().handle([topup_id]) == []
     await _until_succeeded(money, topup_id)
     await money.assert_charged_and_credited(account_id, 2_500)
