@@ -10,7 +10,7 @@ import dramatiq
 import msgspec
 
 from bench.cpu import spent
-from bench.end_to_end import Throughput
+from bench.end_to_end import WARM_UP, Throughput
 from bench.pipeline import Pipeline
 from bench.progress import debited, until_debited
 from bench.rig import Rig, connected
@@ -23,7 +23,6 @@ from shared.settings import Settings
 from workers.pricing import Pricing
 
 BATCH = 500
-WARM_UP = 5_000
 GRACE = timedelta(hours=1)
 #: Workers share out the queues among them within this time.
 SHARED_OUT_S = 12.0
@@ -58,13 +57,14 @@ async def _drain(pipeline: Pipeline, traffic: Traffic, records: int, workers: in
             await asyncio.sleep(SHARED_OUT_S)
         pipeline.pause(Stage.DEBIT)
         await _fill(broker, pipeline.database_url, traffic.events(records))
-        cpu, started = pipeline.cpu(), monotonic()
+        cpu, started = [pipeline.cpu()], monotonic()
         pipeline.resume(Stage.DEBIT)
-        await until_debited(engine, there + WARM_UP + records)
-        seconds, used = monotonic() - started, spent(cpu, pipeline.cpu())
+        finished = await until_debited(
+            engine, there + WARM_UP + records, at_rest=lambda: cpu.append(pipeline.cpu())
+        )
     broker.flush(str(Stage.THRESHOLDS))
     broker.close()
-    return Throughput(records, seconds, used, 0)
+    return Throughput(records, finished - started, spent(cpu[0], cpu[-1]), 0)
 
 
 async def _fill(broker: dramatiq.Broker, database_url: str, events: Sequence[bytes]) -> None:

@@ -1,6 +1,7 @@
 """How far a run has come, read without getting in its way."""
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 
 from sqlalchemy import text
@@ -19,19 +20,25 @@ async def debited(engine: AsyncEngine) -> int:
     return await _read(engine, _COUNT)
 
 
-async def until_debited(engine: AsyncEngine, records: int) -> None:
-    """Wait until so many records are in the books. Raises TimeoutError.
+async def until_debited(
+    engine: AsyncEngine, records: int, *, at_rest: Callable[[], object] = lambda: None
+) -> float:
+    """Wait until so many records are in the books; return when the last of them came. Raises TimeoutError.
 
-    Counting rows is dear, asking for the size of a table is not: it is counted when the size stands still.
+    Counting rows is dear where there are millions, asking for the size of a table is not: they are counted
+    only when the size stands still, and that time belongs to nobody. ``at_rest`` is called before each count.
     """
-    deadline, before = monotonic() + _TIMEOUT_S, -1
+    deadline, before, grown_at = monotonic() + _TIMEOUT_S, -1, monotonic()
     while True:
         size = await _read(engine, _SIZE)
-        if size == before and await debited(engine) >= records:
-            return
+        if size != before:
+            before, grown_at = size, monotonic()
+        else:
+            at_rest()
+            if await debited(engine) >= records:
+                return grown_at
         if monotonic() > deadline:
             raise TimeoutError(f"{await debited(engine)} of {records} debited within {_TIMEOUT_S:.0f} s")
-        before = size
         await asyncio.sleep(_POLL_S)
 
 

@@ -31,10 +31,6 @@ class PaymentRefusedError(PaygError):
     """Stripe will not do this, now or later: a mistake of ours or of a setting."""
 
 
-class PaymentMissingError(PaymentRefusedError):
-    """Stripe does not know the object."""
-
-
 class CardDeclinedError(PaygError):
     """The card was declined; the object that was asked about tells why."""
 
@@ -57,7 +53,7 @@ class StripeConnection:
     async def call(self, request: Awaitable[Any]) -> Any:  # noqa: ANN401 - a Stripe object
         """Return Stripe's answer.
 
-        Raises CardDeclinedError, PaymentUnavailableError, PaymentRefusedError, PaymentMissingError.
+        Raises CardDeclinedError, PaymentUnavailableError, PaymentRefusedError.
         """
         try:
             return await request
@@ -68,8 +64,6 @@ class StripeConnection:
         except stripe.IdempotencyError as error:
             raise PaymentRefusedError(f"an idempotency key was used for something else: {error}") from error
         except stripe.StripeError as error:
-            if error.code == "resource_missing":
-                raise PaymentMissingError(f"Stripe does not know it: {error}") from error
             raise PaymentRefusedError(f"Stripe refuses: {error}") from error
 
 

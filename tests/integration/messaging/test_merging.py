@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -46,6 +46,18 @@ def wait_until_waiting(lane: Lane[int], batches: int) -> None:
         time.sleep(0.001)
 
 
+def merge(handled: Handled, lane: Lane[int], *batches: list[int]) -> list[Future[None]]:
+    """Let batches wait while another one is handled; return how each of them ended."""
+    with ThreadPoolExecutor(MERGED_MESSAGES) as threads:
+        first = threads.submit(lane.process, [0])
+        assert handled.begun.wait(10)
+        waiting = [threads.submit(lane.process, batch) for batch in batches]
+        wait_until_waiting(lane, len(waiting))
+        handled.go_on.set()
+        first.result(10)
+    return waiting
+
+
 def test_alone_a_batch_is_handled_at_once() -> None:
     handled = Handled()
     handled.go_on.set()
@@ -56,45 +68,24 @@ def test_alone_a_batch_is_handled_at_once() -> None:
 
 def test_what_arrives_meanwhile_is_the_next_batch() -> None:
     handled = Handled()
-    lane = lane_of(handled)
-    with ThreadPoolExecutor(MERGED_MESSAGES) as threads:
-        first = threads.submit(lane.process, [0])
-        assert handled.begun.wait(10)
-        others = [threads.submit(lane.process, [number]) for number in range(1, 6)]
-        wait_until_waiting(lane, len(others))
-        handled.go_on.set()
-        for done in (first, *others):
-            done.result(10)
+    for done in merge(handled, lane_of(handled), *([number] for number in range(1, 6))):
+        done.result(10)
     assert handled.batches == [[0], [1, 2, 3, 4, 5]]
 
 
 def test_a_batch_grows_no_larger_than_is_allowed() -> None:
     handled = Handled()
-    lane = lane_of(handled)
-    with ThreadPoolExecutor(MERGED_MESSAGES) as threads:
-        first = threads.submit(lane.process, [0])
-        assert handled.begun.wait(10)
-        others = [threads.submit(lane.process, [number] * 40) for number in range(1, 6)]
-        wait_until_waiting(lane, len(others))
-        handled.go_on.set()
-        for done in (first, *others):
-            done.result(10)
+    for done in merge(handled, lane_of(handled), *([number] * 40 for number in range(1, 6))):
+        done.result(10)
     assert [len(batch) for batch in handled.batches] == [1, 80, 80, 40]
 
 
 def test_a_failure_is_that_of_all_who_were_merged_and_alone_only_the_guilty_one_fails() -> None:
     handled = Handled()
     lane = lane_of(handled)
-    with ThreadPoolExecutor(MERGED_MESSAGES) as threads:
-        first = threads.submit(lane.process, [0])
-        assert handled.begun.wait(10)
-        merged = [threads.submit(lane.process, [number]) for number in (12, 13, 14)]
-        wait_until_waiting(lane, len(merged))
-        handled.go_on.set()
-        first.result(10)
-        for each in merged:
-            with pytest.raises(ValueError, match="13"):
-                each.result(10)
+    for each in merge(handled, lane, [12], [13], [14]):
+        with pytest.raises(ValueError, match="13"):
+            each.result(10)
     lane.process_alone([12])
     with pytest.raises(ValueError, match="13"):
         lane.process_alone([13])
