@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.cpu import spent
 from bench.pipeline import Pipeline, prefill
-from bench.progress import until_debited, until_evaluated
+from bench.progress import until_debited
 from bench.rig import Rig, connected
 from bench.traffic import Traffic, bodies
 from shared.messaging.publisher import Publisher
@@ -69,8 +69,7 @@ async def warm_up(pipeline: Pipeline, engine: AsyncEngine, traffic: Traffic, rec
     events = traffic.events(records)
     sizes = bodies(events[: records // 50], 1) + bodies(events[records // 50 :], 250)
     await prefill(pipeline.broker_url, sizes)
-    await until_debited(engine, records)
-    await until_evaluated(engine)
+    await until_debited(engine, records, evaluated=True)
 
 
 async def _drain(pipeline: Pipeline, traffic: Traffic, messages: Sequence[bytes], records: int) -> Throughput:
@@ -102,17 +101,16 @@ async def _publish(pipeline: Pipeline, traffic: Traffic, records: int) -> Throug
 async def _timed(
     pipeline: Pipeline, engine: AsyncEngine, records: int, *, begin: Callable[[], object]
 ) -> Throughput:
-    cpu, wal = pipeline.cpu(), await _wal_bytes(engine)
-    started = monotonic()
+    wal, cpu, started = await _wal_bytes(engine), [pipeline.cpu()], monotonic()
     begin()
-    await until_debited(engine, WARM_UP + records)
-    await until_evaluated(engine)
-    seconds = monotonic() - started
-    used, written = spent(cpu, pipeline.cpu()), await _wal_bytes(engine) - wal
+    finished = await until_debited(
+        engine, WARM_UP + records, evaluated=True, at_rest=lambda: cpu.append(pipeline.cpu())
+    )
+    written = await _wal_bytes(engine) - wal
     report = await audit(engine)
     if not report.ok or report.usage_records != WARM_UP + records:
         raise UnprovenError(str(report.fault) if report.fault else f"{report.usage_records} records")
-    return Throughput(records, seconds, used, written)
+    return Throughput(records, finished - started, spent(cpu[0], cpu[-1]), written)
 
 
 async def _wal_bytes(engine: AsyncEngine) -> int:

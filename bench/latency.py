@@ -18,7 +18,7 @@ from bench.accounts import MODELS
 from bench.end_to_end import warm_up
 from bench.percentiles import percentile
 from bench.pipeline import Pipeline
-from bench.progress import until_debited, until_evaluated
+from bench.progress import until_debited
 from bench.rig import Rig, connected
 from bench.traffic import Traffic
 from shared.clock import utc_now
@@ -70,8 +70,7 @@ async def _measure(pipeline: Pipeline, accounts: int, records_per_s: float, seco
         sent = await send(publisher, traffic, records_per_s, seconds)
         reached = sent / (utc_now() - since - timedelta(seconds=0.5)).total_seconds()
         published = await sending
-        await until_debited(engine, _WARM_UP + sent + len(probes))
-        await until_evaluated(engine)
+        await until_debited(engine, _WARM_UP + sent + len(probes), evaluated=True)
         arrived = await watching
         async with engine.connect() as connection:
             debited = [float(ms) for ms in (await connection.execute(_LATENCIES, {"since": since})).scalars()]

@@ -11,6 +11,7 @@ from shared.db.evaluations import count_due
 
 _TIMEOUT_S = 300.0
 _POLL_S = 0.01
+_STILL_S = 0.5
 _SIZE = text("SELECT pg_relation_size('usage_ids')")
 _COUNT = text("SELECT count(*) FROM usage_ids")
 
@@ -21,37 +22,35 @@ async def debited(engine: AsyncEngine) -> int:
 
 
 async def until_debited(
-    engine: AsyncEngine, records: int, *, at_rest: Callable[[], object] = lambda: None
+    engine: AsyncEngine,
+    records: int,
+    *,
+    evaluated: bool = False,
+    at_rest: Callable[[], object] = lambda: None,
 ) -> float:
     """Wait until so many records are in the books; return when the last of them came. Raises TimeoutError.
 
-    Counting rows is dear where there are millions, asking for the size of a table is not: they are counted
-    only when the size stands still, and that time belongs to nobody. ``at_rest`` is called before each count.
+    With ``evaluated`` nothing may be due for evaluation either. Counting millions of rows takes both cores
+    for seconds, asking for the size of a table takes nothing: rows are counted only when it has stood still
+    for long, and that time belongs to nobody. ``at_rest`` is called before each count.
     """
-    deadline, before, grown_at = monotonic() + _TIMEOUT_S, -1, monotonic()
+    deadline, before, moved_at = monotonic() + _TIMEOUT_S, -1, monotonic()
     while True:
         size = await _read(engine, _SIZE)
-        if size != before:
-            before, grown_at = size, monotonic()
-        else:
+        if size != before or (evaluated and await _due(engine)):
+            before, moved_at = size, monotonic()
+        elif monotonic() - moved_at > _STILL_S:
             at_rest()
             if await debited(engine) >= records:
-                return grown_at
+                return moved_at
         if monotonic() > deadline:
             raise TimeoutError(f"{await debited(engine)} of {records} debited within {_TIMEOUT_S:.0f} s")
         await asyncio.sleep(_POLL_S)
 
 
-async def until_evaluated(engine: AsyncEngine) -> None:
-    """Wait until nothing is due for evaluation. Raises TimeoutError."""
-    deadline = monotonic() + _TIMEOUT_S
-    while True:
-        async with engine.connect() as connection:
-            if not await count_due(connection):
-                return
-        if monotonic() > deadline:
-            raise TimeoutError(f"not evaluated within {_TIMEOUT_S:.0f} s")
-        await asyncio.sleep(_POLL_S)
+async def _due(engine: AsyncEngine) -> int:
+    async with engine.connect() as connection:
+        return await count_due(connection)
 
 
 async def _read(engine: AsyncEngine, statement: object) -> int:
