@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.accounts import populate
 from bench.cpu import cpu_seconds
-from sandbox.servers import Postgres, RabbitMQ
+from sandbox.servers import Postgres, RabbitMQ, Redis
 from shared.db.engine import create_engine
 from shared.db.schema import migrate
 
@@ -22,10 +22,11 @@ _SETTINGS = {"track_commit_timestamp": "on", "shared_buffers": "1GB", "max_wal_s
 
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """PostgreSQL and RabbitMQ of a benchmark, and a place for logs."""
+    """PostgreSQL, RabbitMQ and Redis of a benchmark, and a place for logs."""
 
     postgres: Postgres
     rabbitmq: RabbitMQ
+    redis: Redis
     place: Path
     _templates: dict[int, str]
     _numbers: Iterator[int]
@@ -45,6 +46,7 @@ class Rig:
         return {
             "postgres": cpu_seconds(self.postgres.pids()),
             "rabbitmq": cpu_seconds(self.rabbitmq.pids()),
+            "redis": cpu_seconds(self.redis.pids()),
         }
 
     def _prepare(self, accounts: int) -> str:
@@ -70,8 +72,9 @@ def running_rig() -> Iterator[Rig]:
         with (
             Postgres(place / "postgres", settings=_SETTINGS) as postgres,
             RabbitMQ(place / "rabbitmq") as rabbit,
+            Redis(place / "redis") as redis,
         ):
-            yield Rig(postgres, rabbit, place, {}, count())
+            yield Rig(postgres, rabbit, redis, place, {}, count())
 
 
 @asynccontextmanager
