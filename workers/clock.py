@@ -1,8 +1,8 @@
 """Clock: the one scheduled process. It finds what time, or a process that died, left undone.
 
-Every second: accounts that are due for evaluation, alerts that were not delivered, top-ups whose next step is
-due, cycles that ended; every hour the months of usage to come. Two clocks at once do no harm: what one takes
-the other does not, or does again without effect.
+Every second: accounts that are due for evaluation, alerts that were not delivered, payments whose next step
+is due, cycles that ended; every hour the months of usage to come. Two clocks at once do no harm: what one
+takes the other does not, or does again without effect.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import dramatiq
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.db import alerts, books, evaluations, topups
+from shared.db import alerts, books, evaluations, payment_steps
 from shared.messaging.envelope import messages_to
 from shared.messaging.failure import is_transient
 from shared.messaging.topology import Stage
@@ -69,7 +69,7 @@ class Clock:
             self.roll_cycles,
             self.evaluate_due,
             self.deliver_alerts,
-            self.advance_topups,
+            self.advance_payments,
             self.make_periods,
         )
 
@@ -87,10 +87,10 @@ class Clock:
             overdue = await alerts.overdue_alerts(connection, self._now() - _UNDELIVERED_FOR, _BATCH)
         await self._send(Stage.NOTIFICATIONS, overdue)
 
-    async def advance_topups(self) -> None:
-        """Send top-ups on whose next step is due: a retry, an expiry, or one that a process died with."""
+    async def advance_payments(self) -> None:
+        """Send on what has a step due at Stripe: a retry, an expiry, or one that a process died with."""
         async with self._engine.begin() as connection:
-            due = await topups.take_due_steps(connection, again_after=_STEP_AGAIN_AFTER, limit=_BATCH)
+            due = await payment_steps.take_due_steps(connection, again_after=_STEP_AGAIN_AFTER, limit=_BATCH)
         await self._send(Stage.TOPUP, due)
 
     async def roll_cycles(self) -> None:

@@ -1,37 +1,29 @@
-"""Top-up: charge the saved card, and credit what was charged, exactly once.
+"""Top-up: whatever has a next step at Stripe takes it: charges of saved cards, and what follows from them.
 
-Each step is committed before the next one is taken, and Stripe is never asked inside a transaction. Whatever
-dies in between, the next look finds where the top-up stands and goes on: idempotency keys make a repeated
-question the same question, and the intent's own state is the guard against a second charge.
+Each step is committed before the next one is taken, and Stripe is never asked inside a transaction.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.db import topups
-from shared.db.topups import Topup
-from shared.domain.topup import OPEN_STATES, TopupState
 from shared.gateways.stripe_connection import PaymentRefusedError, PaymentUnavailableError
-from shared.gateways.stripe_payments import Intent, StripePayments
+from shared.gateways.stripe_payments import StripePayments
 from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage
-from shared.operations.settle import ACTION_EXPIRES, Outcome, SettlePolicy, quarantine_topup, settle
+from shared.operations.charge import Charging
+from shared.operations.payment_steps import Outcome, PaymentSteps
+from shared.operations.settle import SettlePolicy
 
 log = structlog.get_logger(__name__)
 
-#: A step that was begun is looked at again after so long, by whoever is there.
-_STEP_LEASE = timedelta(seconds=30)
 _STRIPE_AWAY = timedelta(seconds=10)
-#: Our clock and the database's may differ by this much.
-_CLOCKS_DIFFER = timedelta(seconds=1)
 
 
 class TopUps:
-    """The top-up stage."""
+    """The top-up stage. Without payments nothing is taken up: the clock comes again with what is due."""
 
     def __init__(
         self,
@@ -40,101 +32,32 @@ class TopUps:
         now: Callable[[], datetime],
         policy: SettlePolicy,
     ) -> None:
-        self._engine = engine
-        self._configured = payments
         self._now = now
-        self._policy = policy
+        self._steps: Mapping[str, PaymentSteps] = (
+            {"top": Charging(engine, payments, now, policy)} if payments else {}
+        )
 
-    @property
-    def _payments(self) -> StripePayments:
-        """The payments; raises PaymentUnavailableError where they are switched off, for now."""
-        if self._configured is None:
-            raise PaymentUnavailableError("payments are off: PAYG_STRIPE_API_KEY is not set")
-        return self._configured
-
-    async def handle(self, topup_ids: list[str]) -> Sequence[StageMessage]:
-        """Take each top-up as far as it goes now."""
+    async def handle(self, step_ids: list[str]) -> Sequence[StageMessage]:
+        """Take each as far as it goes now."""
         outcome = Outcome()
-        for topup_id in topup_ids:
-            outcome += await self._advance_or_park(topup_id)
-        return messages_to(Stage.NOTIFICATIONS, outcome.alerts) + messages_to(Stage.THRESHOLDS, outcome.due)
+        if self._steps:
+            for step_id in step_ids:
+                outcome += await self._advance(self._steps[step_id.partition("_")[0]], step_id)
+        else:
+            log.warning("payments are off: PAYG_STRIPE_API_KEY is not set", steps=len(step_ids))
+        return [
+            *messages_to(Stage.NOTIFICATIONS, outcome.alerts),
+            *messages_to(Stage.THRESHOLDS, outcome.due),
+            *messages_to(Stage.TOPUP, outcome.steps),
+        ]
 
-    async def _advance_or_park(self, topup_id: str) -> Outcome:
+    async def _advance(self, steps: PaymentSteps, step_id: str) -> Outcome:
         try:
-            return await self._advance(topup_id)
+            return await steps.advance(step_id)
         except PaymentUnavailableError as error:
-            log.warning("stripe is away", topup=topup_id, error=str(error))
-            async with self._engine.begin() as connection:
-                await topups.look_again(connection, topup_id, self._now() + _STRIPE_AWAY)
+            log.warning("stripe is away", step=step_id, error=str(error))
+            await steps.look_again(step_id, self._now() + _STRIPE_AWAY)
             return Outcome()
         except PaymentRefusedError as error:
-            log.exception("stripe refuses", topup=topup_id)
-            return await quarantine_topup(self._engine, topup_id, str(error), self._now())
-
-    async def _advance(self, topup_id: str) -> Outcome:
-        async with self._engine.connect() as connection:
-            topup = await topups.load_topup(connection, topup_id)
-        if topup is not None and topup.state is TopupState.PENDING:
-            topup = await self._create(topup)
-        if topup is None or topup.state not in OPEN_STATES or self._waits(topup):
-            return Outcome()
-        intent = await self._intent_of(topup)
-        if intent is None:
-            return Outcome()
-        return await settle(self._engine, topup_id, intent, self._now(), self._policy)
-
-    def _waits(self, topup: Topup) -> bool:
-        """Whether its time has not come: a message that arrives twice must not cut a wait short."""
-        waits = {
-            TopupState.RETRY_WAIT: self._policy.retry_after,
-            TopupState.ACTION_REQUIRED: ACTION_EXPIRES,
-        }
-        wait = waits.get(topup.state)
-        return wait is not None and self._now() + _CLOCKS_DIFFER < topup.changed_at + wait
-
-    async def _create(self, topup: Topup) -> Topup:
-        async with self._engine.connect() as connection:
-            customer = await topups.find_customer(connection, topup.account_id)
-        if customer is None:
-            raise PaymentRefusedError(f"account {topup.account_id} has no customer at Stripe")
-        intent = await self._payments.create_intent(
-            topup.topup_id,
-            topup.account_id,
-            customer["customer_id"],
-            topup.payment_method_id,
-            topup.amount_nanos,
-        )
-        values = {"state": TopupState.CREATED, "payment_intent_id": intent.intent_id}
-        return await self._change(topup, values)
-
-    async def _intent_of(self, topup: Topup) -> Intent | None:
-        """Return the intent after whatever step is next for it, or None where somebody else took that."""
-        if topup.payment_intent_id is None:
-            raise PaymentRefusedError(f"top-up {topup.topup_id} has no intent in state {topup.state}")
-        intent = await self._payments.retrieve_intent(topup.payment_intent_id)
-        if topup.state is TopupState.ACTION_REQUIRED:
-            if intent.status == "succeeded":
-                return intent
-            # Its time is up: the same intent must not be completed after another was begun.
-            return await self._payments.cancel_intent(topup.topup_id, intent.intent_id)
-        if intent.status in ("succeeded", "processing", "canceled", "requires_action"):
-            return intent
-        if topup.state is TopupState.PROCESSING:
-            return intent
-        begun = await self._change(topup, {"state": TopupState.CONFIRMING})
-        if begun.state is not TopupState.CONFIRMING:
-            return None
-        return await self._payments.confirm_intent(
-            begun.topup_id, intent.intent_id, begun.payment_method_id, begun.attempt
-        )
-
-    async def _change(self, seen: Topup, values: dict[str, Any]) -> Topup:
-        """Write a step under the row's lock, if it stands as it was seen; return the top-up as it is then."""
-        async with self._engine.begin() as connection:
-            topup = await topups.load_topup(connection, seen.topup_id, lock=True)
-            if topup is None:
-                raise PaymentRefusedError(f"top-up {seen.topup_id} is gone")
-            if (topup.state, topup.attempt) == (seen.state, seen.attempt):
-                step = {"next_step_at": self._now() + _STEP_LEASE} | values
-                await topups.change_topup(connection, topup, step)
-            return await topups.load_topup(connection, seen.topup_id) or topup
+            log.exception("stripe refuses", step=step_id)
+            return await steps.park(step_id, str(error))

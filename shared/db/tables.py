@@ -48,6 +48,7 @@ accounts = Table(
     Column("fallback", Boolean, nullable=False),
     Column("spending_limit_nanos", BigInteger),
     Column("frozen", Boolean, nullable=False),
+    Column("billing", JSONB),
 )
 
 api_keys = Table(
@@ -93,6 +94,7 @@ transfers = Table(
     Column("hash", LargeBinary, nullable=False),
     Column("idempotency_key", Id),
     Column("reverses_event_id", Id),
+    Column("reverses_seq", BigInteger),
 )
 
 usage_ids = Table(

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import RowMapping, Select, func, insert, select, text, update
@@ -44,15 +44,6 @@ _AUTOMATIC = text("""
             ORDER BY t.created_at DESC LIMIT 1) AS last_fell_short_at
     FROM auto_topups s JOIN payment_customers c USING (account_id) JOIN accounts a USING (account_id)
     WHERE s.account_id = ANY (CAST(:account_ids AS text[])) AND s.enabled AND c.payment_method_id IS NOT NULL
-""")
-
-# A step that is due is taken by moving its time: nobody else takes it, and if we die it is due again.
-_TAKE_STEPS = text("""
-    UPDATE topups SET next_step_at = clock_timestamp() + CAST(:again_after AS interval)
-    WHERE (account_id, topup_id) IN (
-        SELECT account_id, topup_id FROM topups
-        WHERE next_step_at <= clock_timestamp() ORDER BY next_step_at LIMIT :limit FOR UPDATE SKIP LOCKED)
-    RETURNING topup_id
 """)
 
 
@@ -154,12 +145,6 @@ async def look_again(connection: AsyncConnection, topup_id: str, at: datetime) -
     await connection.execute(
         update(topups).where(topups.c.topup_id == topup_id, topups.c.state.in_(ours)).values(next_step_at=at)
     )
-
-
-async def take_due_steps(connection: AsyncConnection, *, again_after: timedelta, limit: int) -> list[str]:
-    """Return top-ups whose next step is due, and let them be due again after a timedelta."""
-    rows = await connection.execute(_TAKE_STEPS, {"again_after": again_after, "limit": limit})
-    return list(rows.scalars())
 
 
 async def list_topups(connection: AsyncConnection, account_id: str | None) -> Sequence[RowMapping]:

@@ -5,9 +5,9 @@ first; and what was charged is credited even where the top-up was given up befor
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -23,6 +23,7 @@ from shared.domain.money import format_dollars
 from shared.domain.topup import HARD_DECLINES, OPEN_STATES, SOFT_DECLINES_BEFORE_OFF, TopupState
 from shared.gateways.stripe_payments import CURRENCY, Intent
 from shared.operations.money import commit_transfers, read_account
+from shared.operations.payment_steps import Outcome
 
 AUTHENTICATION_REQUIRED = "authentication_required"
 ACTION_EXPIRES = timedelta(hours=24)
@@ -35,19 +36,6 @@ class SettlePolicy:
 
     retry_after: timedelta
     grace: timedelta
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What follows from a step: alerts to deliver, notes of accounts to evaluate."""
-
-    alerts: list[int] = field(default_factory=list)
-    due: list[int] = field(default_factory=list)
-
-    def __iadd__(self, other: Self) -> Self:
-        self.alerts += other.alerts
-        self.due += other.due
-        return self
 
 
 async def settle(

@@ -41,6 +41,10 @@ _NOT_BY_ACCOUNT = {
     "processes",  # those that run
     "due_evaluations",  # short-lived notes, each on many accounts
     "usage_periods",  # one row a month
+    "stripe_events",  # those of Stripe, which knows no account of ours
+    "stripe_progress",  # one row a task
+    "invoice_numbers",  # one row
+    "payment_differences",  # what is in it may belong to no account
 }
 
 

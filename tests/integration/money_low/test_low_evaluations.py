@@ -110,7 +110,7 @@ async def test_two_clocks_send_once_what_died_between_commit_and_publish(
     clocks = [Clock(money.engine, broker, utc_now, timedelta(hours=1)) for _ in range(2)]
     async with open_transport(settings.broker_url) as transport:
         await asyncio.gather(*(clock.evaluate_due() for clock in clocks))
-        await asyncio.gather(*(clock.advance_topups() for clock in clocks))
+        await asyncio.gather(*(clock.advance_payments() for clock in clocks))
         await clocks[0].deliver_alerts()
         queues = [str(stage) for stage in (Stage.THRESHOLDS, Stage.TOPUP, Stage.NOTIFICATIONS)]
 
@@ -130,7 +130,7 @@ async def test_what_is_not_due_the_clock_leaves_alone(money: LowMoney, settings:
     await clock.evaluate_due()
     assert await money.rows("SELECT due_at FROM due_evaluations") == before
     steps = await money.rows("SELECT next_step_at FROM topups")
-    await clock.advance_topups()
+    await clock.advance_payments()
     assert await money.rows("SELECT next_step_at FROM topups") == steps
     broker.close()
 
