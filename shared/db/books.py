@@ -24,7 +24,7 @@ from shared.domain.ledger import Transfer
 
 _LOAD_ACCOUNTS = text("""
     SELECT a.account_id, a.version, a.seq, a.head_hash, a.balance_nanos, a.fallback, a.spending_limit_nanos,
-           a.anchor, a.plan_id, p.quota_nanos, p.discount_ppm, p.time_zone, a.cycle_start
+           a.anchor, a.plan_id, p.quota_nanos, p.discount_ppm, p.time_zone, a.frozen, a.cycle_start
     FROM accounts a LEFT JOIN plans p USING (plan_id)
     WHERE a.account_id = ANY (CAST(:account_ids AS text[]))
 """)
@@ -242,6 +242,8 @@ def _newest_cycle(before: AccountState, after: AccountState) -> CycleState | Non
 
 
 def _state(row: Row[*tuple[Any, ...]], cycles: tuple[CycleState, ...]) -> AccountState:
-    account_id, version, seq, head_hash, balance, fallback, limit, anchor, plan_id, *terms, _ = row
+    account_id, version, seq, head_hash, balance, fallback, limit, anchor, plan_id, *terms, frozen, _ = row
     plan = None if plan_id is None else PlanTerms(plan_id, *terms)
-    return AccountState(account_id, version, seq, head_hash, balance, fallback, limit, anchor, plan, cycles)
+    return AccountState(
+        account_id, version, seq, head_hash, balance, fallback, limit, anchor, plan, cycles, frozen
+    )

@@ -261,3 +261,21 @@ alerts = Table(
     Column("created_at", Time, nullable=False),
     Column("delivered_at", Time),
 )
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("account_id", Id, primary_key=True),
+    Column("hold_id", Id, primary_key=True),
+    Column("api_key_id", Id),
+    Column("list_nanos", BigInteger, nullable=False),
+    Column("expires_at", Time, nullable=False),
+)
+
+gate_marker = Table(
+    "gate_marker",
+    metadata,
+    Column("only_row", Boolean, primary_key=True),
+    Column("marker", Text, nullable=False),
+    Column("emptied_at", Time),
+)

@@ -52,6 +52,7 @@ class AccountState(msgspec.Struct, frozen=True, gc=False):
     anchor: datetime | None = None
     plan: PlanTerms | None = None
     cycles: tuple[CycleState, ...] = ()
+    frozen: bool = False
 
     def cycle_now(self, now: datetime) -> CycleState | None:
         """Return the current cycle, or None where the account has no running plan."""

@@ -44,6 +44,7 @@ _NOT_BY_ACCOUNT = {
     "stripe_events",  # those of Stripe, which knows no account of ours
     "stripe_progress",  # one row a task
     "invoice_numbers",  # one row
+    "gate_marker",  # one row
     "payment_differences",  # what is in it may belong to no account
 }
 

@@ -1,0 +1,220 @@
+"""The gate's scripts in Redis. Keys of an account carry its id as a hash tag: each call is in one slot."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from time import monotonic
+from typing import Any, NamedTuple
+
+import redis.asyncio
+from redis.exceptions import NoScriptError, RedisError
+
+from shared.domain.errors import PaygError
+from shared.domain.gate import (
+    MAX_HELD_NANOS,
+    KeyPeriod,
+    Placed,
+    Refusal,
+    Refused,
+    Standing,
+    StoredHold,
+    account_of_hold,
+)
+from shared.domain.money import PPM
+
+_TIMEOUT_S = 1.0
+#: After a failure nothing is asked for so long: whoever waits for an answer has a database to ask.
+_REST_S = 1.0
+_MARKER = "payg:gate:marker"
+
+
+class GateUnavailableError(PaygError, ConnectionError):
+    """Redis does not answer."""
+
+
+class Unknown(NamedTuple):
+    """Redis has to be told first what the books say of the account."""
+
+
+class Spent(NamedTuple):
+    """What a debited record cost the key that it came under."""
+
+    api_key_id: str
+    charge_nanos: int
+    time: datetime
+
+
+class DebitedAccount(NamedTuple):
+    """What a batch did to an account: its new standing if it moved, holds that are over, what keys spent."""
+
+    account_id: str
+    standing: Standing | None
+    holds: Sequence[str]
+    spent: Sequence[Spent] = ()
+
+
+class RedisGate:
+    """The scripts as functions. Every one raises GateUnavailableError."""
+
+    def __init__(self, url: str) -> None:
+        self._redis: Any = redis.asyncio.Redis.from_url(
+            url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
+        )
+        self._scripts = {
+            name: self._redis.register_script(_source(name))
+            for name in ("authorize", "load", "debited", "prolong", "release", "place")
+        }
+        self._rests_until = 0.0
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    async def authorize(
+        self,
+        account_id: str,
+        hold_id: str,
+        list_nanos: int,
+        life: timedelta,
+        api_key_id: str | None,
+        oldest: timedelta,
+    ) -> Placed | Refused | Unknown:
+        """Weigh a request and hold it; ``api_key_id`` is its key where that has a limit."""
+        keys = [*_keys(account_id), *([_key(account_id, api_key_id)] if api_key_id else [])]
+        arguments = [hold_id, list_nanos, _ms(life), api_key_id or "", _ms(oldest)]
+        answer = await self._run("authorize", keys, arguments)
+        if answer[0] == b"held":
+            return Placed(_instant(int(answer[1])))
+        if answer[0] == b"load":
+            return Unknown()
+        wait = timedelta(milliseconds=int(answer[1])) if answer[1] else None
+        return Refused(Refusal(answer[0].decode()), wait)
+
+    async def load(self, account_id: str, standing: Standing, key: KeyPeriod | None) -> bool:
+        """Write what the books say of an account and of a key; false where Redis knows what is newer."""
+        keys, arguments = _keys(account_id), _standing(standing)
+        if key:
+            keys.append(_key(account_id, key.api_key_id))
+            arguments += [key.limit_nanos, key.spent_nanos, _ms_or_0(key.starts), _ms_or_0(key.ends)]
+        return bool(await self._run("load", keys, arguments))
+
+    async def debited(self, accounts: Iterable[DebitedAccount]) -> None:
+        """Tell of a batch that was committed, in one round trip."""
+        calls = []
+        for account in accounts:
+            if account.standing is None:
+                if account.holds:
+                    calls.append(("release", _keys(account.account_id), list(account.holds)))
+                continue
+            arguments = [*_standing(account.standing), len(account.holds), *account.holds]
+            for spent in account.spent:
+                arguments += [spent.api_key_id, spent.charge_nanos, _ms_of(spent.time)]
+            calls.append(("debited", _keys(account.account_id), arguments))
+        await self._run_all(calls)
+
+    async def prolong(self, hold_ids: Sequence[str], life: timedelta) -> list[datetime | None]:
+        """Let holds live for so long from now; return when each expires, None for those that are gone."""
+        calls = [("prolong", _keys(account_of_hold(hold)), [_ms(life), hold]) for hold in hold_ids]
+        return [_instant(expires) if expires else None for (expires,) in await self._run_all(calls)]
+
+    async def release(self, hold_ids: Iterable[str]) -> int:
+        """Give holds back; return how many of them were still held."""
+        calls = [("release", _keys(account_of_hold(hold)), [hold]) for hold in hold_ids]
+        return sum(await self._run_all(calls))
+
+    async def place(self, holds: Iterable[StoredHold]) -> None:
+        """Place holds that were weighed elsewhere."""
+        await self._run_all(
+            [
+                (
+                    "place",
+                    _keys(hold.account_id),
+                    [hold.hold_id, hold.list_nanos, _ms_of(hold.expires_at), hold.api_key_id or ""],
+                )
+                for hold in holds
+            ]
+        )
+
+    async def marker(self) -> str | None:
+        """Return the mark that Redis was given when payg first used it; gone, Redis was emptied."""
+        found = await self._guard(self._redis.get(_MARKER))
+        return found.decode() if found else None
+
+    async def mark(self, marker: str) -> None:
+        """Give Redis the mark."""
+        await self._guard(self._redis.set(_MARKER, marker))
+
+    async def _run(self, name: str, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401 - Redis's answer
+        return await self._guard(self._scripts[name](keys=keys, args=arguments))
+
+    async def _run_all(self, calls: Sequence[tuple[str, list[str], list[Any]]]) -> list[Any]:
+        if not calls:
+            return []
+        pipeline = self._redis.pipeline(transaction=False)
+        for name, keys, arguments in calls:
+            pipeline.evalsha(self._scripts[name].sha, len(keys), *keys, *arguments)
+        answers = await self._guard(pipeline.execute(raise_on_error=False))
+        for place, answer in enumerate(answers):
+            if isinstance(answer, NoScriptError):
+                answers[place] = await self._run(*calls[place])
+            elif isinstance(answer, RedisError):
+                raise GateUnavailableError(f"Redis does not do it: {answer}") from answer
+        return list(answers)
+
+    async def _guard(self, call: Any) -> Any:  # noqa: ANN401 - an awaitable of the client, and its answer
+        if monotonic() < self._rests_until:
+            call.close()
+            raise GateUnavailableError("Redis did not answer a moment ago")
+        try:
+            return await call
+        except (RedisError, OSError, TimeoutError) as error:
+            self._rests_until = monotonic() + _REST_S
+            raise GateUnavailableError(f"Redis does not answer: {error}") from error
+
+
+def _source(name: str) -> str:
+    scripts = files("shared.gateways") / "lua"
+    return (scripts / "account.lua").read_text() + (scripts / f"{name}.lua").read_text()
+
+
+def _keys(account_id: str) -> list[str]:
+    return [f"payg:{{{account_id}}}:account", f"payg:{{{account_id}}}:holds"]
+
+
+def _key(account_id: str, api_key_id: str) -> str:
+    return f"payg:{{{account_id}}}:key:{api_key_id}"
+
+
+def _standing(standing: Standing) -> list[Any]:
+    payer = standing.payer
+    limit = payer.spending_limit_nanos
+    return [
+        standing.version,
+        _within(standing.balance_nanos),
+        int(standing.frozen),
+        PPM - payer.discount_ppm if payer.has_plan else "",
+        _within(payer.quota_remaining_nanos),
+        int(payer.fallback),
+        "" if limit is None else _within(limit),
+        _within(payer.cycle_spent_nanos),
+        _ms_or_0(standing.until),
+    ]
+
+
+def _within(nanos: int) -> int:
+    return max(-MAX_HELD_NANOS, min(MAX_HELD_NANOS, nanos))
+
+
+def _ms(span: timedelta) -> int:
+    return int(span / timedelta(milliseconds=1))
+
+
+def _ms_of(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)
+
+
+def _ms_or_0(instant: datetime | None) -> int:
+    return _ms_of(instant) if instant else 0
+
+
+def _instant(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
