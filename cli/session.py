@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db.engine import create_engine
 from shared.messaging.transport import Transport, open_transport
+from shared.operations.holds import configured_holds
 from shared.settings import load_settings
 
 Result = TypeVar("Result")
@@ -24,6 +25,19 @@ def with_database(work: Callable[[AsyncEngine], Awaitable[Result]]) -> Result:
             await engine.dispose()
 
     return asyncio.run(run())
+
+
+def with_account(account_id: str, work: Callable[[AsyncEngine], Awaitable[Result]]) -> Result:
+    """Run ``work``, which changes an account, and tell the gate at once."""
+
+    async def run(engine: AsyncEngine) -> Result:
+        result = await work(engine)
+        holds = configured_holds(engine, load_settings())
+        await holds.refresh([account_id])
+        await holds.close()
+        return result
+
+    return with_database(run)
 
 
 def with_transport(work: Callable[[AsyncEngine, Transport], Awaitable[Result]]) -> Result:

@@ -7,13 +7,14 @@ there how to reach the servers that it started.
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.domain.errors import PaygError
 from shared.domain.events import TimeLimits
+from shared.domain.money import parse_dollars
 from shared.domain.pricing import BEGINNING_OF_TIME
 
 ENV_FILE = Path(".payg/env")
@@ -30,6 +31,10 @@ def _starts_with(*schemes: str) -> AfterValidator:
         return url
 
     return AfterValidator(check)
+
+
+def _nanos(dollars: object) -> int:
+    return dollars if isinstance(dollars, int) else parse_dollars(str(dollars))
 
 
 def _in_utc(instant: datetime) -> datetime:
@@ -69,6 +74,14 @@ class Settings(BaseSettings):
         60, ge=0, description="wait after an automatic top-up that left the balance below the threshold"
     )
     topup_retry_s: int = Field(3600, ge=1, description="wait before a softly declined card is tried again")
+    hold_life_s: int = Field(600, ge=1, le=86_400, description="how long a hold lives without its record")
+    gate_without_redis: Literal["database", "refuse"] = Field(
+        "database", description="while Redis is away: weigh requests in the database, or refuse them all"
+    )
+    gate_floor_usd: Annotated[int, BeforeValidator(_nanos)] = Field(
+        1_000_000_000,
+        description="dollars; who can spend less is refused for one hold's life after Redis was emptied",
+    )
     shutdown_s: int = Field(25, ge=1, description="how long a process may take to stop")
     api_host: str = Field("127.0.0.1", description="address the HTTP tier listens on")
     api_port: int = Field(8080, ge=0, le=65535, description="port the HTTP tier listens on")

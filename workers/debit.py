@@ -1,7 +1,8 @@
 """Debit: take each record out of its account's quota and balance, exactly once.
 
 One transaction a batch. The versions of the accounts decide: the accounts that nobody else changed since they
-were read are committed with all that belongs to them; the others are read, decided and tried again.
+were read are committed with all that belongs to them; the others are read, decided and tried again. After the
+commit the gate is told: the records' holds are over, the balances are others.
 """
 
 from collections import defaultdict
@@ -19,6 +20,7 @@ from shared.domain.quarantine import Reason, Rejection
 from shared.domain.usage import PricedUsage
 from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage
+from shared.operations.holds import Holds
 
 log = structlog.get_logger(__name__)
 
@@ -28,10 +30,17 @@ Batch = dict[AccountId, list[PricedUsage]]
 class Debiting:
     """The debit stage."""
 
-    def __init__(self, engine: AsyncEngine, grace: timedelta, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        grace: timedelta,
+        now: Callable[[], datetime],
+        holds: Holds | None = None,
+    ) -> None:
         self._engine = engine
         self._grace = grace
         self._now = now
+        self._holds = holds
 
     async def handle(self, batch: list[PricedUsage]) -> Sequence[StageMessage]:
         """Debit a batch. When this returns, every record is in the books, or parked as a conflict."""
@@ -56,6 +65,8 @@ class Debiting:
             moved = await books.move_versions(connection, changes)
             done = [d for d in decisions if d.before.account_id in moved.account_ids or not d.transfers]
             alerts = await _commit(connection, done)
+        if self._holds:
+            await self._holds.debited(done, batch, self._now())
         return {decision.before.account_id for decision in done}, moved.due_id, alerts
 
     async def _decide(self, connection: AsyncConnection, batch: Batch) -> list[Debit]:

@@ -26,6 +26,7 @@ from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.failure import MAX_WAIT_S, is_transient
 from shared.messaging.topology import Stage
 from shared.messaging.transport import Delivery, Transport, UsageConsumer
+from shared.operations.holds import Holds
 from shared.settings import Settings
 
 _PUBLISHERS = 8
@@ -38,15 +39,16 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """A body taken apart: events that can be priced, as they came, and what cannot be processed."""
+    """A body taken apart: events that can be priced, as they came, and their holds; what must be parked."""
 
     events: list[bytes]
+    holds: list[str]
     rejections: list[Rejection]
 
 
 def sort_out(deliveries: Iterable[Delivery], limits: TimeLimits, now: datetime) -> Sorted:
     """Check every event of every message; one bad event never harms its neighbours."""
-    result = Sorted([], [])
+    result = Sorted([], [], [])
     for delivery in deliveries:
         try:
             elements = split_body(delivery.body, delivery.content_type)
@@ -55,21 +57,26 @@ def sort_out(deliveries: Iterable[Delivery], limits: TimeLimits, now: datetime) 
             continue
         for raw in elements:
             try:
-                decode_event(raw, limits, now)
+                event = decode_event(raw, limits, now)
             except MalformedError as error:
                 result.rejections.append(Rejection(Reason.MALFORMED, str(error), raw))
             else:
                 result.events.append(raw)
+                if event.data.hold_id:
+                    result.holds.append(event.data.hold_id)
     return result
 
 
 class Intake:
     """The intake process: one connection in, one publisher out."""
 
-    def __init__(self, broker: dramatiq.Broker, engine: AsyncEngine, settings: Settings) -> None:
+    def __init__(
+        self, broker: dramatiq.Broker, engine: AsyncEngine, settings: Settings, holds: Holds | None = None
+    ) -> None:
         self._broker = broker
         self._engine = engine
         self._settings = settings
+        self._holds = holds
         # dramatiq's connections belong to a thread: so many messages wait for their confirmation at once.
         self._publishers = ThreadPoolExecutor(_PUBLISHERS, thread_name_prefix="publisher")
         self._consumer: UsageConsumer | None = None
@@ -117,6 +124,8 @@ class Intake:
         batch = sort_out(deliveries, self._settings.time_limits, utc_now())
         self._last_batch = len(batch.events)
         await self._emit(self._batches(batch.events))
+        if self._holds and batch.holds:
+            await self._holds.settling(batch.holds)
         if batch.rejections:
             async with self._engine.begin() as connection:
                 alerts = await add_rejections(connection, batch.rejections)

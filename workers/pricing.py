@@ -21,6 +21,7 @@ from shared.domain.quarantine import Reason, Rejection
 from shared.domain.usage import PricedUsage
 from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage, debit_queue
+from shared.operations.holds import Holds
 from shared.operations.prices import look_up
 
 
@@ -43,8 +44,9 @@ class Refused(Exception):  # noqa: N818 - a verdict on a record, not an error of
 class Pricing:
     """The pricing stage. It holds the price book in memory and reads it again when its version moves."""
 
-    def __init__(self, engine: AsyncEngine, debit_queues: int) -> None:
+    def __init__(self, engine: AsyncEngine, debit_queues: int, holds: Holds | None = None) -> None:
         self._engine = engine
+        self._holds = holds
         self._debit_queues = debit_queues
         self._book: PriceBook | None = None
 
@@ -60,7 +62,7 @@ class Pricing:
     async def _handle(self, batch: list[msgspec.Raw]) -> Sequence[StageMessage]:
         events = [(bytes(raw), reread_event(bytes(raw))) for raw in batch]
         priced: dict[str, list[PricedUsage]] = defaultdict(list)
-        rejections = []
+        rejections, parked = [], []
         async with self._engine.begin() as connection:
             payers = await load_payers(connection, [event.data for _, event in events])
             book = await self._current_book(connection)
@@ -71,8 +73,11 @@ class Pricing:
                 except Refused as refused:
                     account_id = known_account(event.data, payers)
                     rejections.append(Rejection(refused.reason, str(refused), raw, account_id, event.id))
+                    parked.append((account_id, event.data.hold_id))
             await prices.save_aliases(connection, book.take_learned())
             alerts = await add_rejections(connection, rejections)
+        if self._holds and parked:
+            await self._holds.parked(parked)
         debits = [StageMessage(Stage.DEBIT, queue, elements) for queue, elements in priced.items()]
         return debits + messages_to(Stage.NOTIFICATIONS, alerts)
 

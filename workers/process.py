@@ -33,6 +33,7 @@ from shared.messaging.stage_broker import stage_broker
 from shared.messaging.stage_runner import StageRunner, Stopping
 from shared.messaging.topology import Stage, stage_queues
 from shared.messaging.transport import open_transport
+from shared.operations.holds import configured_holds
 from shared.operations.settle import SettlePolicy
 from shared.settings import Settings
 from workers.clock import Clock
@@ -81,11 +82,14 @@ def handling(stage: Stage, engine: AsyncEngine, settings: Settings) -> Handling:
     """Return what a stage does with a batch."""
     grace = settings.late_record_grace
     if stage is Stage.PRICING:
-        return Handling(msgspec.Raw, Pricing(engine, settings.debit_queues).handle)
+        holds = configured_holds(engine, settings)
+        return Handling(msgspec.Raw, Pricing(engine, settings.debit_queues, holds).handle, holds.close)
     if stage is Stage.DEBIT:
-        return Handling(PricedUsage, Debiting(engine, grace, utc_now).handle)
+        holds = configured_holds(engine, settings)
+        return Handling(PricedUsage, Debiting(engine, grace, utc_now, holds).handle, holds.close)
     if stage is Stage.THRESHOLDS:
-        return Handling(int, Thresholds(engine, utc_now, timedelta(seconds=settings.topup_cooldown_s)).handle)
+        holds, cooldown = configured_holds(engine, settings), timedelta(seconds=settings.topup_cooldown_s)
+        return Handling(int, Thresholds(engine, utc_now, cooldown, holds).handle, holds.close)
     if stage is Stage.NOTIFICATIONS:
         notifications = Notifications(engine, partial(open_transport, settings.broker_url))
         return Handling(int, notifications.handle, notifications.close)
@@ -139,7 +143,8 @@ class Reports:
 async def _run_intake(settings: Settings) -> None:
     engine = create_engine(settings.database_url, application="payg intake")
     broker = stage_broker(settings.broker_url)
-    intake = Intake(broker, engine, settings)
+    holds = configured_holds(engine, settings)
+    intake = Intake(broker, engine, settings, holds)
     queues = stage_queues(Stage.INTAKE, settings.debit_queues)
     reports = asyncio.create_task(
         Reports(engine, Stage.INTAKE, queues, intake.counts).write_until_cancelled()
@@ -147,6 +152,7 @@ async def _run_intake(settings: Settings) -> None:
     await _until_told(intake.run(partial(open_transport, settings.broker_url)))
     reports.cancel()
     await asyncio.gather(reports, return_exceptions=True)
+    await holds.close()
     await engine.dispose()
     intake.close()
     broker.close()

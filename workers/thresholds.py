@@ -14,11 +14,13 @@ from shared.db import alerts, evaluations, topups
 from shared.db.alerts import NewAlert
 from shared.db.evaluations import EvaluatedAccount, Evaluation, KeyCharge
 from shared.domain.alerts import Alert, AlertType, Entry, Told, alert_data, fold
+from shared.domain.ledger import TransferKind
 from shared.domain.levels import level_of
 from shared.domain.topup import TopUp, TopupState, WaitUntil, decide
 from shared.ids import new_id
 from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage
+from shared.operations.holds import Holds
 
 #: How long a message may take to the top-up stage before the clock sends it again.
 _STEP_LEASE = timedelta(seconds=5)
@@ -27,10 +29,17 @@ _STEP_LEASE = timedelta(seconds=5)
 class Thresholds:
     """The thresholds stage."""
 
-    def __init__(self, engine: AsyncEngine, now: Callable[[], datetime], cooldown: timedelta) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        now: Callable[[], datetime],
+        cooldown: timedelta,
+        holds: Holds | None = None,
+    ) -> None:
         self._engine = engine
         self._now = now
         self._cooldown = cooldown
+        self._holds = holds
 
     async def handle(self, due_ids: list[int]) -> Sequence[StageMessage]:
         """Evaluate the accounts that are due; return what notifications and top-up have to do."""
@@ -39,17 +48,22 @@ class Thresholds:
             if not due:
                 return []
             accounts = await evaluations.lock_accounts(connection, due)
-            told, sequences = await self._tell(connection, accounts)
+            entries = await evaluations.new_entries(connection, accounts)
+            told, sequences = await self._tell(connection, accounts, entries)
             started, later = await self._top_up(connection, accounts)
             await evaluations.save_evaluations(
                 connection, [Evaluation(a, told[a.account_id], later.get(a.account_id)) for a in accounts]
             )
+        if self._holds:
+            await self._holds.refresh([account for account, found in entries.items() if _is_news(found)])
         return messages_to(Stage.NOTIFICATIONS, sequences) + messages_to(Stage.TOPUP, started)
 
     async def _tell(
-        self, connection: AsyncConnection, accounts: Sequence[EvaluatedAccount]
+        self,
+        connection: AsyncConnection,
+        accounts: Sequence[EvaluatedAccount],
+        entries: Mapping[str, Sequence[Entry]],
     ) -> tuple[Mapping[str, Told], list[int]]:
-        entries = await evaluations.new_entries(connection, accounts)
         charges = await evaluations.new_key_charges(connection, accounts, entries)
         new: list[NewAlert] = []
         told = {}
@@ -89,6 +103,11 @@ class Thresholds:
                 )
         await topups.insert_topups(connection, rows)
         return [str(row["topup_id"]) for row in rows], later
+
+
+def _is_news(entries: Sequence[Entry]) -> bool:
+    """Return whether the gate has not heard of all this: the debit tells it of usage alone."""
+    return any(entry.kind != TransferKind.USAGE for entry in entries)
 
 
 def _alert(account_id: str, alert: Alert) -> NewAlert:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cli.arguments import Switch, dollars, dollars_or_none, instant
 from cli.output import print_object
-from cli.session import with_database
+from cli.session import with_account, with_database
 from shared.gateways.stripe_payments import configured_payments
 from shared.operations import accounts, money, topups
 from shared.settings import load_settings
@@ -85,7 +85,7 @@ def set_(
         )
         return await accounts.show_account(engine, account)
 
-    print_object(with_database(change))
+    print_object(with_account(account, change))
 
 
 @app.command()
@@ -103,7 +103,8 @@ def credit(
 ) -> None:
     """Add to an account's balance."""
     grace = load_settings().late_record_grace
-    transfer = with_database(
+    transfer = with_account(
+        account,
         partial(
             money.credit_account,
             account_id=account,
@@ -111,7 +112,7 @@ def credit(
             reason=reason,
             grace=grace,
             idempotency_key=idempotency_key,
-        )
+        ),
     )
     print_object({"account_id": account, **transfer})
 

@@ -44,15 +44,17 @@ async def lock_gate(connection: AsyncConnection, account_id: str) -> None:
     await connection.execute(_LOCK, {"account_id": account_id})
 
 
-async def load_standing(connection: AsyncConnection, account_id: str, now: datetime) -> Standing | None:
-    """Return what an account can spend now; a cycle that is due counts as opened."""
+async def load_standings(
+    connection: AsyncConnection, account_ids: Collection[str], now: datetime
+) -> dict[str, Standing]:
+    """Return what those accounts that exist can spend now; a cycle that is due counts as opened."""
     no_grace = timedelta()
-    states = await books.load_accounts(connection, [AccountId(account_id)], now, no_grace)
-    state = states.get(AccountId(account_id))
-    if state is None:
-        return None
-    rolled, _ = roll_over(state, now, no_grace)
-    return Standing.of(rolled, state.version, now)
+    ids = [AccountId(account_id) for account_id in account_ids]
+    states = await books.load_accounts(connection, ids, now, no_grace)
+    return {
+        account_id: Standing.of(roll_over(state, now, no_grace)[0], state.version, now)
+        for account_id, state in states.items()
+    }
 
 
 async def load_key_period(

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from shared.clock import utc_now
 from shared.db import gate as sql
 from shared.domain.errors import NotFoundError, PaygError, RefusedError
 from shared.domain.gate import (
@@ -29,6 +30,7 @@ from shared.domain.gate import (
 )
 from shared.gateways.redis_gate import GateUnavailableError, RedisGate, Unknown
 from shared.ids import new_id
+from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -112,13 +114,6 @@ class Gate:
                 return found[hold_id]
         (expires_at,) = await self._with_redis().prolong([hold_id], self._policy.hold_life)
         return expires_at
-
-    async def refresh(self, account_id: str) -> None:
-        """Tell Redis of a change that did not come from the debit: at once, where it is there."""
-        try:
-            await self._load(self._with_redis(), account_id, None)
-        except GateUnavailableError as error:
-            log.warning("the gate hears of a change later", account=account_id, error=str(error))
 
     def _with_redis(self) -> RedisGate:
         if self._redis is None:
@@ -207,6 +202,16 @@ class Gate:
             raise
 
 
+def configured_gate(engine: AsyncEngine, redis: RedisGate | None, settings: Settings) -> Gate:
+    """Return the gate as the settings want it."""
+    policy = GatePolicy(
+        timedelta(seconds=settings.hold_life_s),
+        settings.gate_without_redis == "database",
+        settings.gate_floor_usd,
+    )
+    return Gate(engine, redis, policy, utc_now)
+
+
 async def return_holds(engine: AsyncEngine, redis: RedisGate, now: datetime) -> None:
     """Move live holds from the database to Redis. Doing it twice, or by two at once, does no harm."""
     async with engine.begin() as connection:
@@ -221,7 +226,7 @@ async def return_holds(engine: AsyncEngine, redis: RedisGate, now: datetime) -> 
 async def _standing(
     connection: AsyncConnection, account_id: str, limited_key: str | None, now: datetime
 ) -> tuple[Standing, KeyPeriod | None]:
-    standing = await sql.load_standing(connection, account_id, now)
+    standing = (await sql.load_standings(connection, [account_id], now)).get(account_id)
     if standing is None:
         raise NotFoundError(f"there is no account {account_id}")
     key = await sql.load_key_period(connection, account_id, limited_key, now) if limited_key else None
