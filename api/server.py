@@ -1,52 +1,36 @@
-"""The HTTP tier. Health for now: the contract's routes come with the gate."""
+"""The HTTP tier."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import uvicorn
-from fastapi import FastAPI, Response, status
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from fastapi import FastAPI
 
-from shared.db.engine import create_engine
-from shared.messaging.transport import TransportError, open_transport
+from api.errors import answer_errors
+from api.limits import BodyLimit
+from api.routes import gate, health, models, usage, user
+from api.services import Services
 from shared.settings import Settings
+
+#: What `POST /v1/usage` takes over AMQP it takes over HTTP.
+_MAX_BODY_BYTES = 8 * 1024 * 1024
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the application; it connects when it is first asked something."""
-    engine = create_engine(settings.database_url, application="payg api")
+    services = Services(settings)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await engine.dispose()
+        async with services.running():
+            yield
 
-    app = FastAPI(title="payg", lifespan=lifespan)
-
-    @app.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        """Say that the process answers."""
-        return {"status": "ok"}
-
-    @app.get("/readyz")
-    async def readyz(response: Response) -> dict[str, str]:
-        """Say whether the database and the broker can be reached."""
-        checks = {"database": "ok", "broker": "ok"}
-        try:
-            async with engine.connect() as connection:
-                await connection.execute(text("SELECT 1"))
-        except (SQLAlchemyError, OSError) as error:
-            checks["database"] = type(error).__name__
-        try:
-            async with open_transport(settings.broker_url):
-                pass
-        except TransportError as error:
-            checks["broker"] = type(error).__name__
-        if set(checks.values()) != {"ok"}:
-            response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-        return checks
-
+    app = FastAPI(title="payg", summary="Prepaid billing: exact, fast, provable.", lifespan=lifespan)
+    app.state.services = services
+    app.add_middleware(BodyLimit, max_bytes=_MAX_BODY_BYTES)
+    answer_errors(app)
+    for routes in (health, gate, usage, models, user):
+        app.include_router(routes.router)
     return app
 
 
@@ -57,5 +41,6 @@ def run_api(settings: Settings) -> None:
         host=settings.api_host,
         port=settings.api_port,
         log_config=None,
+        access_log=False,
         timeout_graceful_shutdown=settings.shutdown_s,
     )

@@ -35,6 +35,7 @@ for group in (
     accounts.app,
     plans.app,
     keys.app,
+    keys.listing,
     prices.app,
     quarantine.app,
     letters.app,

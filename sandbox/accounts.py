@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.domain.money import NANOS_PER_DOLLAR
 from shared.gateways.stripe_payments import StripePayments
 from shared.operations import accounts, money, topups
+from shared.operations.keys import create_key
 from shared.settings import Settings
 
 _AUTOMATIC = "auto top-up"
@@ -51,7 +52,7 @@ async def seed_accounts(
         )
         keys = [key.api_key_id]
         if kind == "team":
-            members = [await accounts.create_key(engine, account_id, f"member {n}", None) for n in range(4)]
+            members = [await create_key(engine, account_id, f"member {n}", None) for n in range(4)]
             keys += [member.api_key_id for member in members]
         if kind != "plan":
             level = 5 if kind == _AUTOMATIC else choose.choice((20, 10, 5, 0))

@@ -85,6 +85,10 @@ class Settings(BaseSettings):
     shutdown_s: int = Field(25, ge=1, description="how long a process may take to stop")
     api_host: str = Field("127.0.0.1", description="address the HTTP tier listens on")
     api_port: int = Field(8080, ge=0, le=65535, description="port the HTTP tier listens on")
+    admin_key: SecretStr | None = Field(None, description="a key that may do everything, for operators")
+    rate_limit_per_s: int = Field(
+        200, ge=0, description="requests a second that one key may make; 0 for as many as it likes"
+    )
     log_level: str = Field("info", description="debug, info, warning or error")
 
     @model_validator(mode="after")

@@ -1,16 +1,17 @@
-"""SQL of plans, accounts and keys as people see and set them. The books are in ``shared.db.books``."""
+"""SQL of plans and accounts as people see and set them. The books are in ``shared.db.books``."""
 
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import RowMapping, func, insert, select, text, update
+from sqlalchemy import RowMapping, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.db.tables import accounts, api_keys, evaluations, plans
+from shared.db.tables import accounts, evaluations, plans
 from shared.domain.account import PlanTerms
 
 _FIND_PAYERS = text("""
     SELECT api_key_id, account_id FROM api_keys WHERE api_key_id = ANY (CAST(:api_key_ids AS text[]))
+        AND account_id IS NOT NULL
     UNION ALL
     SELECT NULL, account_id FROM accounts WHERE account_id = ANY (CAST(:account_ids AS text[]))
 """)
@@ -59,21 +60,6 @@ async def update_account(
         .values(**values, version=version + 1)
     )
     return bool(changed.rowcount == 1)
-
-
-async def insert_key(connection: AsyncConnection, values: dict[str, Any]) -> None:
-    await connection.execute(insert(api_keys).values(values))
-
-
-async def revoke_key(connection: AsyncConnection, api_key_id: str) -> RowMapping | None:
-    """Revoke a key, once and for ever; return it, or None where there is none."""
-    changed = await connection.execute(
-        update(api_keys)
-        .where(api_keys.c.api_key_id == api_key_id)
-        .values(revoked_at=func.coalesce(api_keys.c.revoked_at, func.now()))
-        .returning(*api_keys.columns)
-    )
-    return changed.mappings().one_or_none()
 
 
 async def show_account(connection: AsyncConnection, account_id: str) -> RowMapping | None:

@@ -55,13 +55,15 @@ api_keys = Table(
     "api_keys",
     metadata,
     Column("api_key_id", Id, primary_key=True),
-    Column("account_id", Id, nullable=False, index=False),
+    Column("account_id", Id, index=False),
     Column("name", Text),
     Column("secret_hash", LargeBinary, nullable=False),
     Column("limit_nanos", BigInteger),
     Column("limit_period", Text),
     Column("created_at", Time, nullable=False),
     Column("revoked_at", Time),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("last_used_at", Time),
 )
 
 cycles = Table(

@@ -1,6 +1,6 @@
 """The price book: all rates, and the names under which models are asked for. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -70,6 +70,9 @@ class PriceBook:
         """Return a model that was priced by hand when no provider is named and only one has that model."""
         found = self._by_hand.get(model, [])
         return found[0] if provider is None and len(found) == 1 else None
+
+    def models(self) -> Iterable[PricedModel]:
+        return self._models.values()
 
     def get(self, key: ModelKey) -> PricedModel | None:
         return self._models.get(key)

@@ -1,8 +1,6 @@
-"""Plans, accounts and keys: create, change, show."""
+"""Plans and accounts: create, change, show."""
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,29 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from shared.db import accounts as sql
 from shared.db import books
 from shared.db.engine import database_time
+from shared.domain.access import OWNER
 from shared.domain.account import AccountState, CycleState, PlanTerms, open_cycle, roll_over
 from shared.domain.cycles import cycle_at, time_zone
 from shared.domain.errors import NotFoundError
 from shared.domain.ids import AccountId
 from shared.domain.ledger import Transfer, TransferKind, genesis_hash
 from shared.domain.levels import Level, level_of
-from shared.ids import new_id, new_secret
-
-
-@dataclass(frozen=True, slots=True)
-class NewKey:
-    """A key and its secret, which nobody sees again."""
-
-    api_key_id: str
-    api_key: str
-
-
-@dataclass(frozen=True, slots=True)
-class KeyLimit:
-    """How much a key may spend in a period: ``total``, ``day`` or ``month``."""
-
-    nanos: int
-    period: str
+from shared.ids import new_id
+from shared.operations.keys import NewKey, add_key
 
 
 async def create_plan(
@@ -89,26 +73,8 @@ async def create_account(
         )
         if opened.cycles:
             await books.move_versions(connection, [(state, opened)])
-        key = await _create_key(connection, account_id, None, None)
+        key = await add_key(connection, account_id, None, None, OWNER)
     return account_id, key
-
-
-async def create_key(
-    engine: AsyncEngine, account_id: str, name: str | None, limit: KeyLimit | None
-) -> NewKey:
-    """Give an account one more key; raises NotFoundError for an unknown account."""
-    async with engine.begin() as connection:
-        await _shown(connection, account_id)
-        return await _create_key(connection, account_id, name, limit)
-
-
-async def revoke_key(engine: AsyncEngine, api_key_id: str) -> Mapping[str, Any]:
-    """Revoke a key; what it used before is still debited. Raises NotFoundError."""
-    async with engine.begin() as connection:
-        row = await sql.revoke_key(connection, api_key_id)
-    if row is None:
-        raise NotFoundError(f"there is no key {api_key_id}")
-    return {name: row[name] for name in ("api_key_id", "account_id", "revoked_at")}
 
 
 async def set_account(
@@ -220,24 +186,6 @@ def _with_cycle_now(state: AccountState, now: datetime) -> AccountState:
     if state.plan is None or state.anchor is None:
         return state
     return open_cycle(state, cycle_at(state.anchor, time_zone(state.plan.time_zone), now))
-
-
-async def _create_key(
-    connection: AsyncConnection, account_id: str, name: str | None, limit: KeyLimit | None
-) -> NewKey:
-    key = NewKey(new_id("key"), new_secret())
-    await sql.insert_key(
-        connection,
-        {
-            "api_key_id": key.api_key_id,
-            "account_id": account_id,
-            "name": name,
-            "secret_hash": hashlib.sha256(key.api_key.encode()).digest(),
-            "limit_nanos": limit.nanos if limit else None,
-            "limit_period": limit.period if limit else None,
-        },
-    )
-    return key
 
 
 async def _plan(connection: AsyncConnection, plan: str) -> PlanTerms:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sandbox.servers import RabbitMQ
 from shared.clock import utc_now
 from shared.messaging.stage_broker import stage_broker
-from shared.operations.accounts import KeyLimit, create_key
+from shared.operations.keys import KeyLimit, create_key
 from shared.operations.periods import keep_periods, list_periods
 from workers.clock import Clock
 from workers.thresholds import Thresholds

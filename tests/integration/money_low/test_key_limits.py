@@ -11,7 +11,8 @@ from shared.domain.events import reread_event
 from shared.domain.money import NANOS_PER_DOLLAR
 from shared.domain.usage import PricedUsage
 from shared.messaging.publisher import usage_event
-from shared.operations.accounts import KeyLimit, create_account, create_key
+from shared.operations.accounts import create_account
+from shared.operations.keys import KeyLimit, create_key
 from workers.debit import Debiting
 from workers.thresholds import Thresholds
 

@@ -1,0 +1,145 @@
+"""Errors over HTTP: ``{"error": {"message", "type", "code"}}``, whatever went wrong."""
+
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from starlette.exceptions import HTTPException
+
+from shared.domain.errors import (
+    InvalidAmountError,
+    MalformedError,
+    NotFoundError,
+    PriceNotSupportedError,
+    RefusedError,
+)
+from shared.gateways.redis_gate import GateUnavailableError
+from shared.gateways.stripe_connection import PaymentRefusedError, PaymentUnavailableError
+from shared.messaging.failure import is_transient
+from shared.messaging.transport import TransportError
+from shared.operations.gate import GateClosedError
+
+log = structlog.get_logger(__name__)
+
+_RETRY_AFTER_S = 2
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong: a message for people, a type and a code for programs."""
+
+    message: str
+    type: str
+    code: str
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer that is no success."""
+
+    error: ErrorDetail
+
+
+class ApiError(HTTPException):
+    """An answer that is no success."""
+
+    def __init__(self, status: int, code: str, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(status, message)
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+    def response(self) -> JSONResponse:
+        headers: dict[str, str] = {}
+        if self.retry_after_s is not None:
+            headers = {"Retry-After": str(self.retry_after_s)}
+        if self.status_code == 401:
+            headers = {"WWW-Authenticate": "Bearer"}
+        type_ = _TYPES.get(self.status_code, "invalid_request_error")
+        error = {"message": self.detail, "type": type_, "code": self.code}
+        return JSONResponse({"error": error}, self.status_code, headers)
+
+
+_TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    429: "rate_limit_error",
+    500: "api_error",
+    503: "api_error",
+}
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+_STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
+    (NotFoundError, 404, "not_found"),
+    (RefusedError, 409, "refused"),
+    (PaymentRefusedError, 409, "payment_refused"),
+    (PriceNotSupportedError, 422, "price_not_supported"),
+    (InvalidAmountError, 422, "invalid_amount"),
+    (MalformedError, 422, "malformed"),
+    (PaymentUnavailableError, 503, "payments_unavailable"),
+    (TransportError, 503, "broker_unavailable"),
+    (GateUnavailableError, 503, "gate_unavailable"),
+    (GateClosedError, 503, "gate_unavailable"),
+)
+#: What every route may answer, for the OpenAPI document.
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody, "description": meaning}
+    for status, meaning in {
+        400: "the request cannot be read",
+        401: "no key, or none that is known",
+        403: "the key may not do this",
+        404: "there is no such thing",
+        409: "the books or a setting forbid it",
+        413: "the body is too large",
+        415: "the content type is another",
+        422: "a field is missing or malformed",
+        429: "too many requests for this key",
+        503: "a server behind is away; try again later",
+    }.items()
+}
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Let every error leave in the one shape."""
+
+    @app.exception_handler(ApiError)
+    async def _(_request: Request, error: ApiError) -> JSONResponse:
+        return error.response()
+
+    @app.exception_handler(HTTPException)
+    async def _(_request: Request, error: HTTPException) -> JSONResponse:
+        code = _CODES.get(error.status_code, "invalid_request")
+        return ApiError(error.status_code, code, error.detail).response()
+
+    @app.exception_handler(RequestValidationError)
+    async def _(_request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:])
+        unreadable = first["type"] in ("json_invalid", "json_type")
+        message = f"{where}: {first['msg']}" if where and not unreadable else str(first["msg"])
+        return ApiError(400 if unreadable else 422, "invalid_request", message).response()
+
+    for kind, status, code in _STATUSES:
+        app.add_exception_handler(kind, _answer(status, code))
+    for kind in (DBAPIError, InterfaceError, OSError, TimeoutError):
+        app.add_exception_handler(kind, _answer_surroundings)
+
+
+def _answer(status: int, code: str) -> Any:  # noqa: ANN401 - a handler, as Starlette wants it
+    async def handle(_request: Request, error: Exception) -> JSONResponse:
+        wait = _RETRY_AFTER_S if status == 503 else None
+        return ApiError(status, code, str(error), retry_after_s=wait).response()
+
+    return handle
+
+
+async def _answer_surroundings(_request: Request, error: Exception) -> JSONResponse:
+    """Answer 503 where a server behind is away; anything else is a mistake of ours, and is raised."""
+    if not is_transient(error):
+        raise error
+    log.warning("a server behind is away", error=repr(error))
+    message = "a server behind is away; try again in a moment"
+    return ApiError(503, "unavailable", message, retry_after_s=_RETRY_AFTER_S).response()
