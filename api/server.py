@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from api.errors import answer_errors
 from api.limits import BodyLimit
-from api.routes import gate, health, models, usage, user
+from api.routes import billing, gate, health, keys, models, subscription, usage, user
 from api.services import Services
 from shared.settings import Settings
 
@@ -29,7 +29,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.services = services
     app.add_middleware(BodyLimit, max_bytes=_MAX_BODY_BYTES)
     answer_errors(app)
-    for routes in (health, gate, usage, models, user):
+    for routes in (health, gate, usage, models, user, billing, subscription, keys):
         app.include_router(routes.router)
     return app
 

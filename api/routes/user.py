@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from api.access import ReadingAccount
 from api.errors import RESPONSES
 from api.services import Services, services_of
-from shared.db.summaries import load_summary
+from shared.db import usage_days
+from shared.db.accounts import show_account
 from shared.domain.errors import NotFoundError
 from shared.domain.money import NANOS_PER_QUOTA_UNIT
 
@@ -39,18 +40,20 @@ async def user_self(
     account_id: ReadingAccount, services: Annotated[Services, Depends(services_of)]
 ) -> UserAnswer:
     """Say what the account has and used, in quota units."""
-    async with services.engine.connect() as connection:
-        summary = await load_summary(connection, account_id)
-    if summary is None:
-        raise NotFoundError(f"there is no account {account_id}")
-    name = summary.name or account_id
+    async with services.engine.begin() as connection:
+        account = await show_account(connection, account_id)
+        if account is None:
+            raise NotFoundError(f"there is no account {account_id}")
+        await usage_days.roll_up(connection, account_id)
+        charged_nanos, requests = await usage_days.read_totals(connection, account_id)
+    name = account["name"] or account_id
     return UserAnswer(
         data=User(
             id=account_id,
             username=name,
             display_name=name,
-            quota=summary.balance_nanos // NANOS_PER_QUOTA_UNIT,
-            used_quota=summary.charged_nanos // NANOS_PER_QUOTA_UNIT,
-            request_count=summary.requests,
+            quota=account["balance_nanos"] // NANOS_PER_QUOTA_UNIT,
+            used_quota=charged_nanos // NANOS_PER_QUOTA_UNIT,
+            request_count=requests,
         )
     )

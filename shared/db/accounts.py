@@ -1,6 +1,6 @@
 """SQL of plans and accounts as people see and set them. The books are in ``shared.db.books``."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import RowMapping, insert, select, text, update
@@ -34,6 +34,11 @@ async def find_payers(
 
 async def insert_plan(connection: AsyncConnection, values: dict[str, Any]) -> None:
     await connection.execute(insert(plans).values(values))
+
+
+async def list_plans(connection: AsyncConnection) -> Sequence[RowMapping]:
+    """Return all plans, oldest first."""
+    return (await connection.execute(select(plans).order_by(plans.c.created_at))).mappings().all()
 
 
 async def find_plan(connection: AsyncConnection, plan: str) -> PlanTerms | None:

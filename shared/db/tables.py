@@ -281,3 +281,28 @@ gate_marker = Table(
     Column("marker", Text, nullable=False),
     Column("emptied_at", Time),
 )
+
+usage_days = Table(
+    "usage_days",
+    metadata,
+    Column("account_id", Id, primary_key=True),
+    Column("day", Time, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("api_key_id", Id, primary_key=True),
+    Column("records", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("list_nanos", BigInteger, nullable=False),
+    Column("charge_nanos", BigInteger, nullable=False),
+    Column("quota_nanos", BigInteger, nullable=False),
+    Column("balance_nanos", BigInteger, nullable=False),
+    Column("uncollected_nanos", BigInteger, nullable=False),
+)
+
+usage_rollups = Table(
+    "usage_rollups",
+    metadata,
+    Column("account_id", Id, primary_key=True),
+    Column("rolled_seq", BigInteger, nullable=False),
+)

@@ -1,6 +1,6 @@
 """Plans and accounts: create, change, show."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,6 +38,12 @@ async def create_plan(
     async with engine.begin() as connection:
         await sql.insert_plan(connection, values)
     return plan_id
+
+
+async def list_plans(engine: AsyncEngine) -> Sequence[Mapping[str, Any]]:
+    """Return the plans there are, oldest first."""
+    async with engine.connect() as connection:
+        return [dict(plan) for plan in await sql.list_plans(connection)]
 
 
 async def create_account(

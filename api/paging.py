@@ -1,0 +1,37 @@
+"""Long lists, a page at a time: ``next_cursor`` of one answer is ``cursor`` of the next request."""
+
+import base64
+import binascii
+from typing import Annotated, Generic, TypeVar
+
+import msgspec
+from fastapi import Query
+from pydantic import BaseModel
+
+from api.errors import ApiError
+
+Item = TypeVar("Item")
+Key = TypeVar("Key")
+
+Limit = Annotated[int, Query(ge=1, le=500, description="how many at most")]
+Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before")]
+
+
+class Page(BaseModel, Generic[Item]):
+    """One page; without ``next_cursor`` it is the last."""
+
+    data: list[Item]
+    next_cursor: str | None = None
+
+
+def cursor_of(key: object) -> str:
+    """Return the cursor that goes on after the item with this key."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
+
+
+def key_of(cursor: str, type_: type[Key]) -> Key:
+    """Return the key in a cursor; raises ApiError 400 for one that is none of ours."""
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=type_)
+    except (binascii.Error, msgspec.DecodeError, UnicodeError, ValueError):
+        raise ApiError(400, "invalid_cursor", "cursor is not one that a page before gave") from None
