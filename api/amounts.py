@@ -1,9 +1,8 @@
 """Amounts over HTTP: nanos as integers, and beside them dollars as decimal strings."""
 
-from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, WithJsonSchema
 
 from shared.domain.errors import InvalidAmountError
 from shared.domain.money import parse_dollars
@@ -27,9 +26,20 @@ def _not_negative(text: str) -> str:
     return text
 
 
-_SCHEMA = {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$", "examples": ["12.50"]}
+def _signed(text: str) -> str:
+    try:
+        nanos = parse_dollars(text, allow_negative=True)
+    except InvalidAmountError as error:
+        raise ValueError(str(error)) from None
+    if nanos == 0:
+        raise ValueError("an amount is not zero")
+    return text
+
+
+_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$", "examples": ["12.50"]}
 #: Dollars as a decimal string; nanos by `parse_dollars`.
 Dollars = Annotated[str, AfterValidator(_positive), WithJsonSchema(_SCHEMA)]
 DollarsOrZero = Annotated[str, AfterValidator(_not_negative), WithJsonSchema(_SCHEMA)]
-#: A time as RFC 3339 in UTC.
-Time = Annotated[datetime, PlainSerializer(lambda instant: instant.isoformat().replace("+00:00", "Z"), str)]
+SignedDollars = Annotated[
+    str, AfterValidator(_signed), WithJsonSchema(_SCHEMA | {"pattern": "^-?" + _SCHEMA["pattern"][1:]})
+]

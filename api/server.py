@@ -9,11 +9,13 @@ from fastapi import FastAPI
 from api.errors import answer_errors
 from api.limits import BodyLimit
 from api.routes import billing, gate, health, keys, models, subscription, usage, user
+from api.routes.admin import accounts, prices, quarantine
 from api.services import Services
 from shared.settings import Settings
 
 #: What `POST /v1/usage` takes over AMQP it takes over HTTP.
 _MAX_BODY_BYTES = 8 * 1024 * 1024
+_ROUTES = (health, gate, usage, models, user, billing, subscription, keys, accounts, prices, quarantine)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -29,7 +31,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.services = services
     app.add_middleware(BodyLimit, max_bytes=_MAX_BODY_BYTES)
     answer_errors(app)
-    for routes in (health, gate, usage, models, user, billing, subscription, keys):
+    for routes in _ROUTES:
         app.include_router(routes.router)
     return app
 

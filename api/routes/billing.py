@@ -1,5 +1,6 @@
 """What an account has, what moved it, and what was used."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -133,7 +134,7 @@ async def transactions(
         rows = await pages.page_transfers(
             connection, account_id, limit + 1, before, kind or (), Span(since, until)
         )
-    found = [_transaction(row) for row in rows]
+    found = [transaction_out(row) for row in rows]
     more = cursor_of(found[limit - 1].seq) if len(found) > limit else None
     return Page(data=found[:limit], next_cursor=more)
 
@@ -148,7 +149,9 @@ async def transaction(
         usage = await pages.page_usage(connection, account_id, 500, transfer_seq=seq)
     if row is None:
         raise ApiError(404, "not_found", f"there is no transaction {seq}")
-    return TransactionDetail(**_transaction(row).model_dump(), usage=[usage_record(each) for each in usage])
+    return TransactionDetail(
+        **transaction_out(row).model_dump(), usage=[usage_record(each) for each in usage]
+    )
 
 
 @router.get("/usage")
@@ -195,7 +198,8 @@ def usage_record(row: RowMapping) -> UsageRecord:
     return UsageRecord(id=row["event_id"], **{name: row[name] for name in names})
 
 
-def _transaction(row: RowMapping) -> Transaction:
+def transaction_out(row: RowMapping | Mapping[str, Any]) -> Transaction:
+    """Return a transfer as people see it."""
     fields: dict[str, Any] = {name: row[name] for name in Transaction.model_fields if name in row}
     return Transaction(**fields | {"amount": format_dollars(row["amount_nanos"]), "hash": row["hash"].hex()})
 

@@ -1,5 +1,6 @@
 """Models and what they cost."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from api.errors import RESPONSES
 from api.services import Services, services_of
 from shared.clock import utc_now
 from shared.domain.price_book import PricedModel
-from shared.domain.pricing import rate_at
+from shared.domain.pricing import Tier, rate_at
 
 router = APIRouter(tags=["models"], responses=RESPONSES, dependencies=[Depends(asker)])
 
@@ -54,12 +55,17 @@ async def list_models(
     return Models(data=sorted(found, key=lambda model: (model.provider, model.id)))
 
 
+def tiers_out(tiers: Sequence[Tier]) -> list[TierOut]:
+    """Return tiers as people see them."""
+    return [TierOut(above_tokens=tier.above_tokens, **tier.rates._asdict()) for tier in tiers]
+
+
 def _shown(model: PricedModel) -> ModelOut:
     rate = None if model.unsupported_because else rate_at(model.rates, utc_now())
     return ModelOut(
         id=model.model,
         provider=model.provider,
         effective_from=rate.effective_from if rate else None,
-        tiers=[TierOut(above_tokens=t.above_tokens, **t.rates._asdict()) for t in rate.tiers] if rate else [],
+        tiers=tiers_out(rate.tiers) if rate else [],
         unsupported_because=model.unsupported_because,
     )

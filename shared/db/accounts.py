@@ -55,6 +55,20 @@ async def insert_account(connection: AsyncConnection, values: dict[str, Any]) ->
     await connection.execute(insert(accounts).values(values))
 
 
+async def page_accounts(
+    connection: AsyncConnection, limit: int, after: str | None, search: str | None
+) -> Sequence[RowMapping]:
+    """Return accounts in order of id, after one where it is given, whose id or name begins with a text."""
+    columns = ("account_id", "name", "balance_nanos", "plan_id", "frozen", "created_at")
+    query = select(*(accounts.c[name] for name in columns)).order_by(accounts.c.account_id).limit(limit)
+    if after is not None:
+        query = query.where(accounts.c.account_id > after)
+    if search:
+        begins = accounts.c.account_id.startswith(search, autoescape=True)
+        query = query.where(begins | accounts.c.name.istartswith(search, autoescape=True))
+    return (await connection.execute(query)).mappings().all()
+
+
 async def update_account(
     connection: AsyncConnection, account_id: str, version: int, values: dict[str, Any]
 ) -> bool:

@@ -23,6 +23,7 @@ class TransferKind(StrEnum):
 
     USAGE = "usage"
     CREDIT = "credit"
+    ADJUSTMENT = "adjustment"
     TOPUP = "topup"
     VOID = "void"
     QUOTA_RESET = "quota_reset"

@@ -30,7 +30,25 @@ async def credit_account(
     Raises NotFoundError for an unknown account, RefusedError for an amount out of range or a key that was
     used for something else.
     """
-    cause = f"credit: {reason}"
+    if amount_nanos <= 0:
+        raise RefusedError("a credit is positive")
+    return await adjust_account(engine, account_id, amount_nanos, reason, grace, idempotency_key)
+
+
+async def adjust_account(
+    engine: AsyncEngine,
+    account_id: str,
+    amount_nanos: int,
+    reason: str,
+    grace: timedelta,
+    idempotency_key: str | None = None,
+) -> Mapping[str, Any]:
+    """Credit an account, or with a negative amount take money off it; return the transfer, as a credit does.
+
+    Raises what ``credit_account`` does.
+    """
+    kind = TransferKind.CREDIT if amount_nanos > 0 else TransferKind.ADJUSTMENT
+    cause = f"{kind}: {reason}"
     while True:
         async with engine.begin() as connection:
             if idempotency_key and (
@@ -38,10 +56,10 @@ async def credit_account(
             ):
                 return _same_or_refused(made, amount_nanos, cause)
             before, rolled, transfers = await read_account(connection, account_id, grace)
-            if amount_nanos <= 0 or abs(rolled.balance_nanos + amount_nanos) > MAX_BALANCE_NANOS:
-                raise RefusedError("a credit is positive, and keeps the balance below $4,000,000,000")
+            if amount_nanos == 0 or abs(rolled.balance_nanos + amount_nanos) > MAX_BALANCE_NANOS:
+                raise RefusedError("an amount is not zero, and keeps the balance within $4,000,000,000")
             now = await database_time(connection)
-            after, transfer = rolled.post(TransferKind.CREDIT, amount_nanos, cause, now)
+            after, transfer = rolled.post(kind, amount_nanos, cause, now)
             marks = {"idempotency_key": idempotency_key} if idempotency_key else {}
             if await commit_transfers(connection, before, after, (*transfers, transfer), marks):
                 return as_mapping(transfer)

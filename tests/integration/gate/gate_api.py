@@ -5,13 +5,22 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import httpx
+import msgspec
 import uvicorn
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.server import create_app
+from shared.clock import utc_now
+from shared.messaging.publisher import usage_event
+from shared.messaging.topology import Stage
+from shared.operations.holds import Holds
 from shared.settings import Settings
+from workers.debit import Debiting
+from workers.pricing import Pricing
 
 
 @contextmanager
@@ -54,3 +63,22 @@ class Client:
         answer = await self.authorize(**asked)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
+
+
+async def use(
+    engine: AsyncEngine,
+    payer: Payer,
+    event_id: str,
+    tokens: int,
+    time: datetime | None = None,
+    holds: Holds | None = None,
+    **data: Any,
+) -> None:
+    """Price and debit one record of so many input tokens of `test-model`."""
+    fields = {"model": "test-model", "api_key_id": payer.api_key_id, "input_tokens": tokens} | data
+    model = str(fields.pop("model"))
+    event = usage_event(id=event_id, model=model, time=time, **fields)
+    raw = msgspec.Raw(msgspec.json.encode(event))
+    for message in await Pricing(engine, 1, holds).handle([raw]):
+        if message.stage is Stage.DEBIT:
+            await Debiting(engine, timedelta(hours=1), utc_now, holds).handle(list(message.batch))
