@@ -136,6 +136,7 @@ class _Settling:
             charge_id=self._intent.charge_id,
             receipt_url=self._intent.receipt_url,
             detail=None,
+            invoice_due_at=self._now,
         )
         return Outcome(await insert_alerts(self._connection, [alert]), _notes(moved.due_id))
 
