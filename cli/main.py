@@ -11,6 +11,7 @@ from cli.commands import (
     accounts,
     alerts,
     books,
+    invoices,
     keys,
     letters,
     periods,
@@ -42,6 +43,8 @@ for group in (
     books.transfers,
     topups.topup,
     topups.listing,
+    invoices.invoice,
+    invoices.listing,
     alerts.app,
 ):
     app.add_typer(group)

@@ -14,6 +14,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.domain.errors import PaygError
 from shared.domain.events import TimeLimits
+from shared.domain.invoice import (
+    UNNAMED_SELLER,
+    Issuer,
+    Party,
+    address_lines,
+    checked_prefix,
+    mail_address,
+    one_line,
+)
 from shared.domain.pricing import BEGINNING_OF_TIME
 
 ENV_FILE = Path(".payg/env")
@@ -30,6 +39,11 @@ def _starts_with(*schemes: str) -> AfterValidator:
         return url
 
     return AfterValidator(check)
+
+
+def _as_address(text: str) -> str:
+    address_lines(text)
+    return text
 
 
 def _in_utc(instant: datetime) -> datetime:
@@ -69,6 +83,21 @@ class Settings(BaseSettings):
         60, ge=0, description="wait after an automatic top-up that left the balance below the threshold"
     )
     topup_retry_s: int = Field(3600, ge=1, description="wait before a softly declined card is tried again")
+    seller_name: Annotated[str, AfterValidator(one_line)] | None = Field(
+        None, description="who sells, as it stands on invoices"
+    )
+    seller_address: Annotated[str, AfterValidator(_as_address)] | None = Field(
+        None, description="the seller's address; its lines end with | or a line break"
+    )
+    seller_tax_id: Annotated[str, AfterValidator(one_line)] | None = Field(
+        None, description="the seller's tax id"
+    )
+    seller_email: Annotated[str, AfterValidator(mail_address)] | None = Field(
+        None, description="where to ask about an invoice"
+    )
+    invoice_prefix: Annotated[str, AfterValidator(checked_prefix)] = Field(
+        "INV-", description="what stands before the number of an invoice"
+    )
     shutdown_s: int = Field(25, ge=1, description="how long a process may take to stop")
     api_host: str = Field("127.0.0.1", description="address the HTTP tier listens on")
     api_port: int = Field(8080, ge=0, le=65535, description="port the HTTP tier listens on")
@@ -84,6 +113,16 @@ class Settings(BaseSettings):
     @property
     def time_limits(self) -> TimeLimits:
         return TimeLimits(self.min_time, timedelta(seconds=self.max_future_s))
+
+    @property
+    def issuer(self) -> Issuer:
+        seller = Party(
+            name=self.seller_name or UNNAMED_SELLER,
+            address=address_lines(self.seller_address or ""),
+            tax_id=self.seller_tax_id or None,
+            email=self.seller_email or None,
+        )
+        return Issuer(seller, self.invoice_prefix)
 
     @property
     def late_record_grace(self) -> timedelta:

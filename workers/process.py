@@ -90,7 +90,10 @@ def handling(stage: Stage, engine: AsyncEngine, settings: Settings) -> Handling:
         notifications = Notifications(engine, partial(open_transport, settings.broker_url))
         return Handling(int, notifications.handle, notifications.close)
     policy = SettlePolicy(timedelta(seconds=settings.topup_retry_s), grace)
-    return Handling(str, TopUps(engine, configured_payments(settings), utc_now, policy).handle)
+    payments = configured_payments(settings)
+    if payments and not settings.seller_name:
+        log.warning("invoices name no seller: PAYG_SELLER_NAME is not set")
+    return Handling(str, TopUps(engine, payments, utc_now, policy, settings.issuer).handle)
 
 
 class Reports:

@@ -9,11 +9,13 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.domain.invoice import Issuer
 from shared.gateways.stripe_connection import PaymentRefusedError, PaymentUnavailableError
 from shared.gateways.stripe_payments import StripePayments
 from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage
 from shared.operations.charge import Charging
+from shared.operations.invoices import Invoicing
 from shared.operations.payment_steps import Outcome, PaymentSteps
 from shared.operations.settle import SettlePolicy
 
@@ -31,10 +33,16 @@ class TopUps:
         payments: StripePayments | None,
         now: Callable[[], datetime],
         policy: SettlePolicy,
+        issuer: Issuer | None = None,
     ) -> None:
         self._now = now
         self._steps: Mapping[str, PaymentSteps] = (
-            {"top": Charging(engine, payments, now, policy)} if payments else {}
+            {
+                "top": Charging(engine, payments, now, policy),
+                "inv": Invoicing(engine, issuer or Issuer()),
+            }
+            if payments
+            else {}
         )
 
     async def handle(self, step_ids: list[str]) -> Sequence[StageMessage]:

@@ -31,6 +31,8 @@ STATEMENTS = [
             CHECK (refunded_nanos >= 0 AND disputed_nanos >= 0
                    AND refunded_nanos + disputed_nanos <= amount_nanos)
     """,
+    # What was paid before there were invoices gets one too.
+    "UPDATE topups SET invoice_due_at = now() WHERE state = 'succeeded'",
     "CREATE INDEX topups_of_intent ON topups (payment_intent_id) WHERE payment_intent_id IS NOT NULL",
     "CREATE INDEX topups_of_session ON topups (checkout_session_id) WHERE checkout_session_id IS NOT NULL",
     "CREATE INDEX topups_invoice_due ON topups (invoice_due_at) WHERE invoice_due_at IS NOT NULL",
@@ -132,6 +134,7 @@ STATEMENTS = [
         CONSTRAINT invoices_of_topup FOREIGN KEY (account_id, topup_id) REFERENCES topups
     )
     """,
+    "CREATE INDEX invoices_of_number ON invoices (number)",
     """
     CREATE TABLE payment_differences (
         difference_id text COLLATE "C" CONSTRAINT payment_differences_pkey PRIMARY KEY,
