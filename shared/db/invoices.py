@@ -17,7 +17,7 @@ _UNINVOICED = text("""
     FROM topups t
     JOIN accounts a USING (account_id)
     JOIN transfers r ON r.account_id = t.account_id AND r.seq = t.transfer_seq
-    WHERE t.account_id = :account_id AND t.topup_id = :topup_id AND t.state = 'succeeded'
+    WHERE t.account_id = :account_id AND t.topup_id = :topup_id
       AND NOT EXISTS (SELECT FROM invoices i WHERE i.account_id = t.account_id AND i.topup_id = t.topup_id)
 """).columns(billing=JSONB)
 

@@ -60,14 +60,14 @@ async def list_invoices(engine: AsyncEngine, account_id: str | None) -> Sequence
     """Return invoices in order of their numbers, with what was refunded since."""
     async with engine.connect() as connection:
         rows = await sql.list_invoices(connection, account_id)
-    return [_shown(row, document_of(row)) for row in rows]
+    return [_shown(row, _document_of(row)) for row in rows]
 
 
 async def show_invoice(engine: AsyncEngine, number: str) -> tuple[dict[str, Any], Invoice]:
     """Return an invoice with what was refunded since, and its document. Raises NotFoundError."""
     async with engine.connect() as connection:
         row = await sql.find_invoice(connection, counted_number(number))
-    document = document_of(row) if row else None
+    document = _document_of(row) if row else None
     if row is None or document is None or document.number != number:
         raise NotFoundError(f"there is no invoice {number}")
     return _shown(row, document), document
@@ -103,7 +103,7 @@ async def set_billing(
     return msgspec.structs.asdict(buyer_of(account_id, account["name"], account["billing"]))
 
 
-def document_of(row: RowMapping) -> Invoice:
+def _document_of(row: RowMapping) -> Invoice:
     """Return the document as it was frozen."""
     return msgspec.convert(row["document"], Invoice)
 
