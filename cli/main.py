@@ -18,6 +18,7 @@ from cli.commands import (
     prices,
     processes,
     quarantine,
+    refunds,
     system,
     topups,
 )
@@ -42,10 +43,12 @@ for group in (
     books.transfers,
     topups.topup,
     topups.listing,
+    refunds.listing,
+    refunds.disputed,
     alerts.app,
 ):
     app.add_typer(group)
-for module in (system, processes):
+for module in (system, processes, refunds):
     module.register(app)
 periods.register(books.usage)
 

@@ -11,10 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.gateways.stripe_connection import PaymentRefusedError, PaymentUnavailableError
 from shared.gateways.stripe_payments import StripePayments
+from shared.gateways.stripe_refunds import StripeRefunds
 from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage
 from shared.operations.charge import Charging
 from shared.operations.payment_steps import Outcome, PaymentSteps
+from shared.operations.refunding import Refunding
 from shared.operations.settle import SettlePolicy
 
 log = structlog.get_logger(__name__)
@@ -33,9 +35,12 @@ class TopUps:
         policy: SettlePolicy,
     ) -> None:
         self._now = now
-        self._steps: Mapping[str, PaymentSteps] = (
-            {"top": Charging(engine, payments, now, policy)} if payments else {}
-        )
+        self._steps: Mapping[str, PaymentSteps] = {}
+        if payments:
+            self._steps = {
+                "top": Charging(engine, payments, now, policy),
+                "ref": Refunding(engine, StripeRefunds(payments.connection), now, policy),
+            }
 
     async def handle(self, step_ids: list[str]) -> Sequence[StageMessage]:
         """Take each as far as it goes now."""
