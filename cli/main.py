@@ -19,6 +19,7 @@ from cli.commands import (
     prices,
     processes,
     quarantine,
+    refunds,
     system,
     topups,
 )
@@ -45,10 +46,12 @@ for group in (
     topups.listing,
     invoices.invoice,
     invoices.listing,
+    refunds.listing,
+    refunds.disputed,
     alerts.app,
 ):
     app.add_typer(group)
-for module in (system, processes):
+for module in (system, processes, refunds):
     module.register(app)
 periods.register(books.usage)
 

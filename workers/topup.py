@@ -12,11 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.domain.invoice import Issuer
 from shared.gateways.stripe_connection import PaymentRefusedError, PaymentUnavailableError
 from shared.gateways.stripe_payments import StripePayments
+from shared.gateways.stripe_refunds import StripeRefunds
 from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage
 from shared.operations.charge import Charging
 from shared.operations.invoices import Invoicing
 from shared.operations.payment_steps import Outcome, PaymentSteps
+from shared.operations.refunding import Refunding
 from shared.operations.settle import SettlePolicy
 
 log = structlog.get_logger(__name__)
@@ -36,14 +38,13 @@ class TopUps:
         issuer: Issuer | None = None,
     ) -> None:
         self._now = now
-        self._steps: Mapping[str, PaymentSteps] = (
-            {
+        self._steps: Mapping[str, PaymentSteps] = {}
+        if payments:
+            self._steps = {
                 "top": Charging(engine, payments, now, policy),
+                "ref": Refunding(engine, StripeRefunds(payments.connection), now, policy),
                 "inv": Invoicing(engine, issuer or Issuer()),
             }
-            if payments
-            else {}
-        )
 
     async def handle(self, step_ids: list[str]) -> Sequence[StageMessage]:
         """Take each as far as it goes now."""

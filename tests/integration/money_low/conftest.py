@@ -5,6 +5,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from charged_money import ChargedMoney
 from low_money import LowMoney
 from low_processes import Processes, started
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -33,6 +34,11 @@ def low_controls(low_stripe: FakeStripe) -> Iterator[Controls]:
 def money(engine: AsyncEngine, database_url: str, low_stripe: FakeStripe, low_controls: Controls) -> LowMoney:
     key = f"sk_test_low_{next(_numbers)}"
     return LowMoney(engine, database_url, low_controls, low_stripe.url, key)
+
+
+@pytest.fixture
+def charged(money: LowMoney) -> ChargedMoney:
+    return ChargedMoney(money)
 
 
 @pytest.fixture(scope="module")

@@ -58,6 +58,8 @@ STATEMENTS = [
     CREATE UNIQUE INDEX transfers_given_back_once ON transfers (account_id, reverses_seq)
         WHERE kind IN ('refund_returned', 'dispute_reinstated')
     """,
+    # What reversed a transfer is found without a walk through all transfers of its account.
+    "CREATE INDEX transfers_reversed ON transfers (account_id, reverses_seq) WHERE reverses_seq IS NOT NULL",
     # Reserved in the books before Stripe is asked; a refund that fails later is given back by a transfer.
     """
     CREATE TABLE refunds (
