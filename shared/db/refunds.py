@@ -21,6 +21,7 @@ class Refund:
     topup_id: str
     state: RefundState
     amount_nanos: int
+    attempt: int
     stripe_refund_id: str | None
     transfer_seq: int
     payment_intent_id: str | None
@@ -65,6 +66,16 @@ async def look_again(connection: AsyncConnection, refund_id: str, at: datetime) 
     await connection.execute(update(refunds).where(mine).values(next_step_at=at))
 
 
+async def begin_attempt(connection: AsyncConnection, refund: Refund) -> None:
+    """Let a refund be asked for as if anew, if nobody else has seen to that."""
+    mine = (refunds.c.account_id == refund.account_id) & (refunds.c.refund_id == refund.refund_id)
+    await connection.execute(
+        update(refunds)
+        .where(mine, refunds.c.attempt == refund.attempt, refunds.c.state == RefundState.RESERVED)
+        .values(attempt=refund.attempt + 1)
+    )
+
+
 async def quarantine_refund(connection: AsyncConnection, refund: Refund, why: str) -> None:
     """Leave a refund that is not over to a person."""
     mine = (refunds.c.account_id == refund.account_id) & (refunds.c.refund_id == refund.refund_id)
@@ -107,6 +118,7 @@ async def _load(connection: AsyncConnection, which: ColumnElement[bool]) -> Refu
         refunds.c.topup_id,
         refunds.c.state,
         refunds.c.amount_nanos,
+        refunds.c.attempt,
         refunds.c.stripe_refund_id,
         refunds.c.transfer_seq,
         topups.c.payment_intent_id,

@@ -9,10 +9,15 @@ from typing import Any
 import stripe
 
 from shared.domain.currency import smallest_units_of
-from shared.gateways.stripe_connection import PaymentRefusedError, StripeConnection
+from shared.gateways.stripe_connection import (
+    PaymentRefusedError,
+    PaymentUnavailableError,
+    StripeConnection,
+)
 from shared.gateways.stripe_payments import CURRENCY, id_of
 
 _PAGE = 100
+_SERVER_ERROR = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,10 @@ class RefundImpossibleError(PaymentRefusedError):
     """Stripe knows the charge and will not refund it: too little of it is left, or its bank has taken it."""
 
 
+class RefundErrorKeptError(PaymentUnavailableError):
+    """Stripe had an error of its own, which it may answer with for as long as it knows the key."""
+
+
 class StripeRefunds:
     """Refunds of one Stripe account. Raises what ``StripeConnection.call`` does."""
 
@@ -42,11 +51,14 @@ class StripeRefunds:
         self._connection = connection
         self._refunds = connection.client.v1.refunds
 
-    async def create_refund(self, refund_id: str, intent_id: str, amount_nanos: int) -> StripeRefund:
-        """Give money back to the method that paid; the same refund however often it is asked for.
+    async def create_refund(
+        self, refund_id: str, intent_id: str, amount_nanos: int, attempt: int
+    ) -> StripeRefund:
+        """Give money back to the method that paid; the same refund however often an attempt is made.
 
-        Raises RefundImpossibleError where the charge cannot be refunded by so much.
-        Stripe may forget that it was asked after 24 hours: look at ``refunds_of_intent`` first.
+        Stripe may forget that it was asked after 24 hours, and two attempts are two questions: look at
+        ``refunds_of_intent`` first. Raises RefundImpossibleError where the charge cannot be refunded by so
+        much, RefundErrorKeptError where only another attempt can help.
         """
         request = self._refunds.create_async(
             params={
@@ -54,7 +66,7 @@ class StripeRefunds:
                 "amount": smallest_units_of(amount_nanos, CURRENCY),
                 "metadata": {"refund_id": refund_id},
             },
-            options={"idempotency_key": f"refund:{refund_id}"},
+            options={"idempotency_key": f"refund:{refund_id}" + (f":{attempt}" if attempt > 1 else "")},
         )
         try:
             return _refund(await self._connection.call(request))
@@ -62,6 +74,11 @@ class StripeRefunds:
             cause = error.__cause__
             if isinstance(cause, stripe.InvalidRequestError) and cause.code != "resource_missing":
                 raise RefundImpossibleError(str(error)) from error
+            raise
+        except PaymentUnavailableError as error:
+            cause = error.__cause__
+            if isinstance(cause, stripe.APIError) and (cause.http_status or 0) >= _SERVER_ERROR:
+                raise RefundErrorKeptError(str(error)) from error
             raise
 
     async def retrieve_refund(self, stripe_refund_id: str) -> StripeRefund:

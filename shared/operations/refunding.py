@@ -14,7 +14,12 @@ from shared.db.refunds import Refund
 from shared.domain.currency import nanos_of
 from shared.domain.refunds import OPEN_REFUNDS
 from shared.gateways.stripe_connection import PaymentRefusedError
-from shared.gateways.stripe_refunds import RefundImpossibleError, StripeRefund, StripeRefunds
+from shared.gateways.stripe_refunds import (
+    RefundErrorKeptError,
+    RefundImpossibleError,
+    StripeRefund,
+    StripeRefunds,
+)
 from shared.operations.payment_steps import Outcome
 from shared.operations.refunds import fail_refund, quarantine_refund, settle_refund
 from shared.operations.settle import SettlePolicy
@@ -58,9 +63,7 @@ class Refunding:
         made = await self._made_before(refund, refund.payment_intent_id)
         if made is None:
             try:
-                made = await self._gateway.create_refund(
-                    refund.refund_id, refund.payment_intent_id, refund.amount_nanos
-                )
+                made = await self._create(refund, refund.payment_intent_id)
             except RefundImpossibleError as error:
                 # Unless somebody was quicker, and it is this very refund that left too little.
                 made = await self._made_before(refund, refund.payment_intent_id)
@@ -68,6 +71,17 @@ class Refunding:
                     why = str(error)
                     return await fail_refund(self._engine, refund.refund_id, why, self._now(), self._policy)
         return await settle_refund(self._engine, made, self._now(), self._policy)
+
+    async def _create(self, refund: Refund, intent_id: str) -> StripeRefund:
+        try:
+            return await self._gateway.create_refund(
+                refund.refund_id, intent_id, refund.amount_nanos, refund.attempt
+            )
+        except RefundErrorKeptError:
+            # The next look begins with what was made all the same.
+            async with self._engine.begin() as connection:
+                await sql.begin_attempt(connection, refund)
+            raise
 
     async def _made_before(self, refund: Refund, intent_id: str) -> StripeRefund | None:
         """Return what Stripe made for this refund, whose answer never came."""

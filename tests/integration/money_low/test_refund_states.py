@@ -41,7 +41,8 @@ async def test_a_lost_request_or_answer_is_asked_again_and_refunds_once(
 
 
 @pytest.mark.parametrize(
-    ("status", "phase"), [(429, "before"), (409, "before"), (500, "before"), (500, "after")]
+    ("status", "phase"),
+    [(429, "before"), (409, "before"), (500, "before"), (500, "during"), (500, "after")],
 )
 async def test_stripe_out_of_order_is_waited_out(charged: ChargedMoney, status: int, phase: str) -> None:
     account_id, topup_id, intent_id = await charged.charged()
@@ -55,17 +56,19 @@ async def test_stripe_out_of_order_is_waited_out(charged: ChargedMoney, status: 
     await charged.assert_proven()
 
 
-async def test_an_error_that_stripe_keeps_under_the_key_is_over_when_the_key_is_forgotten(
+async def test_errors_that_stripe_keeps_under_the_key_are_got_past_with_another(
     charged: ChargedMoney,
 ) -> None:
     _, topup_id, intent_id = await charged.charged()
     refund_id = (await charged.reserve(topup_id, 1_000))["id"]
-    charged.money.controls.fault("error", path="/v1/refunds", method="POST", phase="during")
-    for _ in range(2):
+    charged.money.controls.fault("error", path="/v1/refunds", method="POST", phase="during", times=2)
+    for _ in range(3):
         await charged.pay_back(refund_id)
-    assert ((await charged.refund(refund_id))["state"], charged.at_stripe(intent_id)) == ("reserved", [])
-    charged.money.controls.forget_keys()
-    await charged.pay_back(refund_id)
+    requests = charged.money.controls.requests(charged.money.stripe_key)
+    keys = [made["idempotency_key"] for made in requests if made["path"] == "/v1/refunds"]
+    assert [key for key in keys if key] == [
+        *(f"refund:{refund_id}", f"refund:{refund_id}:2", f"refund:{refund_id}:3")
+    ]
     assert charged.at_stripe(intent_id) == [(1_000, "succeeded")]
     await charged.assert_proven()
 
@@ -86,10 +89,10 @@ async def test_a_pending_refund_is_looked_at_every_hour_until_it_is_over(charged
     _, topup_id, _ = await charged.charged()
     refund_id = (await charged.reserve(topup_id, 1_000))["id"]
     charged.money.controls.fault("hold", path="/v1/refunds", method="POST")
-    for _ in range(2):
-        await charged.pay_back(refund_id)
+    for hours in range(3):
+        await charged.pay_back(refund_id, ahead=timedelta(hours=hours))
         refund = await charged.refund(refund_id)
-        wait = refund["next_step_at"] - refund["updated_at"]
+        wait = refund["next_step_at"] - refund["updated_at"] - timedelta(hours=hours)
         assert refund["state"] == "pending"
         assert timedelta(minutes=59) < wait < timedelta(minutes=61)
     charged.money.controls.settle_refund(refund["stripe_refund_id"], "succeed")
@@ -142,6 +145,16 @@ async def test_a_refund_that_stripe_refuses_to_make_is_given_back(charged: Charg
     refund = await charged.refund(refund_id)
     assert (refund["state"], refund["next_step_at"]) == ("failed", None)
     assert "charged back" in refund["detail"]
+    assert await charged.moved(account_id) == [("refund", -1_000), ("refund_returned", 1_000)]
+    await charged.assert_proven()
+
+
+async def test_ten_workers_at_once_that_are_refused_give_back_once(charged: ChargedMoney) -> None:
+    account_id, topup_id, intent_id = await charged.charged()
+    refund_id = (await charged.reserve(topup_id, 1_000))["id"]
+    charged.money.controls.dispute(intent_id)
+    await asyncio.gather(*(charged.pay_back(refund_id) for _ in range(10)))
+    await charged.pay_back(refund_id)
     assert await charged.moved(account_id) == [("refund", -1_000), ("refund_returned", 1_000)]
     await charged.assert_proven()
 

@@ -11,6 +11,7 @@ from low_money import DAY, DOLLAR, elements
 from shared.domain.errors import NotFoundError, RefusedError
 from shared.messaging.topology import Stage
 from shared.operations.refund_requests import list_refunds, reserve_refund
+from shared.operations.topups import create_topup
 
 HOUR = timedelta(hours=1)
 
@@ -139,6 +140,21 @@ async def test_ten_at_once_over_one_balance_never_take_more_than_there_is(charge
     )
     assert [isinstance(answer, RefusedError) for answer in answers].count(False) == 3
     assert await charged.cents(account_id) == 100
+    await charged.assert_proven()
+
+
+async def test_refunds_of_two_top_ups_at_once_share_what_is_unspent(charged: ChargedMoney) -> None:
+    account_id, first, _ = await charged.charged()
+    second = (await create_topup(charged.engine, account_id, 25 * DOLLAR))["id"]
+    await charged.money.topups().handle([second])
+    await charged.spend(account_id, 43 * DOLLAR)
+    answers = await asyncio.gather(
+        *(charged.reserve(topup_id, 600, key=key) for topup_id in (first, second) for key in "ab"),
+        return_exceptions=True,
+    )
+    refused = [answer for answer in answers if isinstance(answer, BaseException)]
+    assert [type(answer) for answer in refused] == [RefusedError] * 3
+    assert await charged.cents(account_id) == 400
     await charged.assert_proven()
 
 

@@ -71,6 +71,7 @@ STATEMENTS = [
         amount_nanos bigint NOT NULL CONSTRAINT refunds_positive CHECK (amount_nanos > 0),
         reason text NOT NULL,
         detail text,
+        attempt integer NOT NULL DEFAULT 1,
         stripe_refund_id text,
         transfer_seq bigint NOT NULL,
         returned_seq bigint,
