@@ -1,4 +1,4 @@
-"""Top-up: whatever has a next step at Stripe takes it: charges of saved cards, and what follows from them.
+"""Top-up: whatever has a next step at Stripe takes it: charges of saved cards, and events.
 
 Each step is committed before the next one is taken, and Stripe is never asked inside a transaction.
 """
@@ -14,8 +14,10 @@ from shared.gateways.stripe_payments import StripePayments
 from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage
 from shared.operations.charge import Charging
+from shared.operations.event_handlers import event_handlers
 from shared.operations.payment_steps import Outcome, PaymentSteps
 from shared.operations.settle import SettlePolicy
+from shared.operations.stripe_events import StripeEvents
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +36,12 @@ class TopUps:
     ) -> None:
         self._now = now
         self._steps: Mapping[str, PaymentSteps] = (
-            {"top": Charging(engine, payments, now, policy)} if payments else {}
+            {
+                "top": Charging(engine, payments, now, policy),
+                "evt": StripeEvents(engine, event_handlers(engine, payments, now, policy)),
+            }
+            if payments
+            else {}
         )
 
     async def handle(self, step_ids: list[str]) -> Sequence[StageMessage]:
