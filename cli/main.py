@@ -20,6 +20,7 @@ from cli.commands import (
     quarantine,
     system,
     topups,
+    webhooks,
 )
 from cli.output import mode, remarks
 from shared.domain.errors import InvalidAmountError, PaygError
@@ -43,6 +44,7 @@ for group in (
     topups.topup,
     topups.listing,
     alerts.app,
+    webhooks.app,
 ):
     app.add_typer(group)
 for module in (system, processes):

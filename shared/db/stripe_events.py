@@ -47,6 +47,20 @@ async def park_event(connection: AsyncConnection, event_id: str, why: str) -> No
     await _change(connection, event_id, {"detail": why, "next_step_at": None})
 
 
+async def list_events(connection: AsyncConnection, *, everything: bool) -> Sequence[RowMapping]:
+    """Return events, oldest first: those that were not processed, or all."""
+    query = select(stripe_events).order_by(stripe_events.c.received_at, stripe_events.c.event_id)
+    return (await connection.execute(query if everything else query.where(_OPEN))).mappings().all()
+
+
+async def retry_events(connection: AsyncConnection, event_ids: Sequence[str]) -> list[str]:
+    """Let parked events be due; return the ids of those that were parked."""
+    parked = stripe_events.c.event_id.in_(event_ids) & _OPEN & stripe_events.c.next_step_at.is_(None)
+    again = {"next_step_at": func.clock_timestamp(), "detail": None}
+    statement = update(stripe_events).where(parked).values(again).returning(stripe_events.c.event_id)
+    return list((await connection.execute(statement)).scalars())
+
+
 async def _change(connection: AsyncConnection, event_id: str, values: Mapping[str, object]) -> None:
     await connection.execute(
         update(stripe_events).where(stripe_events.c.event_id == event_id, _OPEN).values(**values)

@@ -2,11 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import structlog
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db import stripe_events as sql
+from shared.domain.errors import NotFoundError
 from shared.domain.stripe_event import StripeEvent
 from shared.operations.payment_steps import NotOursError, Outcome
 
@@ -45,7 +48,7 @@ class StripeEvents:
             return Outcome()
         handler = self._handlers.get(event["type"])
         if handler is None:
-            log.warning("a newer release handles this event; it stays due", event=step_id, type=event["type"])
+            log.warning("a newer release handles this event; it stays due", step=step_id, type=event["type"])
             return Outcome()
         detail = None
         try:
@@ -64,3 +67,37 @@ class StripeEvents:
         async with self._engine.begin() as connection:
             await sql.park_event(connection, step_id, why)
         return Outcome()
+
+
+async def list_events(engine: AsyncEngine, *, everything: bool) -> Sequence[Mapping[str, Any]]:
+    """Return events, oldest first: due ones and parked ones, or those that were processed too."""
+    async with engine.connect() as connection:
+        rows = await sql.list_events(connection, everything=everything)
+    return [
+        {
+            "id": row["event_id"],
+            "type": row["type"],
+            "object": row["object_id"],
+            "state": _state(row),
+            "created_at": row["created_at"],
+            "received_at": row["received_at"],
+            "processed_at": row["processed_at"],
+            "detail": row["detail"],
+        }
+        for row in rows
+    ]
+
+
+async def retry_events(engine: AsyncEngine, event_ids: Sequence[str]) -> Mapping[str, Any]:
+    """Let parked events be taken up again. Raises NotFoundError where one is not parked."""
+    async with engine.begin() as connection:
+        retried = await sql.retry_events(connection, event_ids)
+        if missing := sorted(set(event_ids) - set(retried)):
+            raise NotFoundError(f"there is no parked event {', '.join(missing)}")
+    return {"retried": len(retried)}
+
+
+def _state(row: RowMapping) -> str:
+    if row["processed_at"] is not None:
+        return "processed"
+    return "parked" if row["next_step_at"] is None else "due"

@@ -12,6 +12,7 @@ from low_webhooks import (
     charged_unknown,
     due_events,
     event,
+    events_of,
     handle_events,
     pay_on_session,
     stored,
@@ -19,9 +20,11 @@ from low_webhooks import (
 from stripe_spec import faults_of
 
 from shared.clock import utc_now
+from shared.domain.errors import NotFoundError
 from shared.gateways.stripe_connection import StripeConnection
 from shared.gateways.stripe_payments import Intent, StripePayments
 from shared.operations.settle import SettlePolicy
+from shared.operations.stripe_events import StripeEvents, list_events, retry_events
 from workers.topup import TopUps
 
 AFTER_RETRY = RETRY + timedelta(seconds=5)
@@ -183,6 +186,23 @@ async def test_an_intent_that_somebody_cancelled_at_stripe_ends_its_top_up(
     await money.assert_charged_and_credited(account_id)
 
 
+async def test_an_event_that_was_processed_is_not_looked_into_again(
+    money: LowMoney, webhooks: Webhooks
+) -> None:
+    account_id, topup_id = await money.by_hand()
+    await money.topups().handle([topup_id])
+    webhooks.all_sent()
+    (paid,) = await handle_events(money)
+    asked = len(money.controls.requests(money.stripe_key))
+    await money.topups().handle([paid])
+    assert len(money.controls.requests(money.stripe_key)) == asked
+    await events_of(money).look_again(paid, utc_now())
+    await events_of(money).park(paid, "too late")
+    row = await event(money, paid)
+    assert (row["next_step_at"], row["detail"]) == (None, None)
+    await money.assert_charged_and_credited(account_id, 2_500)
+
+
 @pytest.mark.parametrize(
     "fault", [{"kind": "lose_request"}, {"kind": "error", "status": 500}, {"kind": "error", "status": 429}]
 )
@@ -204,7 +224,7 @@ async def test_while_stripe_is_away_an_event_waits(
     await money.assert_charged_and_credited(account_id, 2_500)
 
 
-async def test_what_stripe_refuses_to_tell_is_parked_where_people_see_it(
+async def test_what_stripe_refuses_to_tell_is_parked_and_taken_up_again_on_request(
     money: LowMoney, webhooks: Webhooks
 ) -> None:
     account_id, topup_id = await _waiting_for_its_owner(money)
@@ -218,6 +238,25 @@ async def test_what_stripe_refuses_to_tell_is_parked_where_people_see_it(
     assert "Stripe refuses" in row["detail"]
     assert await money.state(topup_id) == "action_required"
     await assert_credited(money, account_id)
+    (shown,) = [each for each in await list_events(money.engine, everything=False) if each["id"] == paid]
+    assert (shown["state"], shown["detail"]) == ("parked", row["detail"])
+    assert await retry_events(money.engine, [paid]) == {"retried": 1}
+    await handle_events(money)
+    with pytest.raises(NotFoundError, match=paid):
+        await retry_events(money.engine, [paid])
+    await money.assert_charged_and_credited(account_id, 2_500)
+
+
+async def test_an_event_that_only_a_newer_release_handles_stays_due(
+    money: LowMoney, webhooks: Webhooks
+) -> None:
+    account_id, topup_id = await money.by_hand()
+    await money.topups().handle([topup_id])
+    webhooks.all_sent()
+    (paid,) = await due_events(money)
+    await StripeEvents(money.engine, {}).advance(paid)
+    assert await due_events(money) == [paid]
+    await money.assert_charged_and_credited(account_id, 2_500)
 
 
 class _LateAnswers(StripePayments):
