@@ -1,4 +1,4 @@
-"""The HTTP tier. Health for now: the contract's routes come with the gate."""
+"""The HTTP tier: health, and Stripe's webhooks. The contract's other routes come with the gate."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,6 +8,7 @@ from fastapi import FastAPI, Response, status
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.webhooks import webhook_routes
 from shared.db.engine import create_engine
 from shared.messaging.transport import TransportError, open_transport
 from shared.settings import Settings
@@ -23,6 +24,7 @@ def create_app(settings: Settings) -> FastAPI:
         await engine.dispose()
 
     app = FastAPI(title="payg", lifespan=lifespan)
+    app.include_router(webhook_routes(engine, settings))
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:

@@ -22,6 +22,7 @@ from cli.commands import (
     refunds,
     system,
     topups,
+    webhooks,
 )
 from cli.output import mode, remarks
 from shared.domain.errors import InvalidAmountError, PaygError
@@ -49,6 +50,7 @@ for group in (
     refunds.listing,
     refunds.disputed,
     alerts.app,
+    webhooks.app,
 ):
     app.add_typer(group)
 for module in (system, processes, refunds):

@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     late_record_grace_s: int = Field(3600, ge=0, description="how long a cycle takes records after its end")
     stripe_api_key: SecretStr | None = Field(None, description="without it everything but payments works")
     stripe_api_base: str | None = Field(None, description="address of a fake Stripe; takes only test keys")
+    stripe_webhook_secret: SecretStr | None = Field(
+        None, description="signs Stripe's webhooks, whsec_…; two with a comma between while one is replaced"
+    )
     topup_cooldown_s: int = Field(
         60, ge=0, description="wait after an automatic top-up that left the balance below the threshold"
     )
@@ -109,6 +112,12 @@ class Settings(BaseSettings):
         if self.stripe_api_base and not key.startswith("sk_test_"):
             raise ValueError("PAYG_STRIPE_API_BASE is for a fake Stripe and needs a test key, sk_test_…")
         return self
+
+    @property
+    def stripe_webhook_secrets(self) -> tuple[str, ...]:
+        """Each of the secrets that a webhook may be signed with."""
+        text = self.stripe_webhook_secret.get_secret_value() if self.stripe_webhook_secret else ""
+        return tuple(secret.strip() for secret in text.split(",") if secret.strip())
 
     @property
     def time_limits(self) -> TimeLimits:

@@ -1,4 +1,4 @@
-"""Top-up: whatever has a next step at Stripe takes it: charges of saved cards, and what follows from them.
+"""Top-up: whatever has a next step at Stripe takes it: charges of saved cards, and events.
 
 Each step is committed before the next one is taken, and Stripe is never asked inside a transaction.
 """
@@ -16,10 +16,12 @@ from shared.gateways.stripe_refunds import StripeRefunds
 from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage
 from shared.operations.charge import Charging
+from shared.operations.event_handlers import event_handlers
 from shared.operations.invoices import Invoicing
 from shared.operations.payment_steps import Outcome, PaymentSteps
 from shared.operations.refunding import Refunding
 from shared.operations.settle import SettlePolicy
+from shared.operations.stripe_events import StripeEvents
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +46,7 @@ class TopUps:
                 "top": Charging(engine, payments, now, policy),
                 "ref": Refunding(engine, StripeRefunds(payments.connection), now, policy),
                 "inv": Invoicing(engine, issuer or Issuer()),
+                "evt": StripeEvents(engine, event_handlers(engine, payments, now, policy)),
             }
 
     async def handle(self, step_ids: list[str]) -> Sequence[StageMessage]:
