@@ -18,6 +18,7 @@ from cli.commands import (
     prices,
     processes,
     quarantine,
+    reconcile,
     system,
     topups,
 )
@@ -43,9 +44,10 @@ for group in (
     topups.topup,
     topups.listing,
     alerts.app,
+    reconcile.differences,
 ):
     app.add_typer(group)
-for module in (system, processes):
+for module in (system, processes, reconcile):
     module.register(app)
 periods.register(books.usage)
 

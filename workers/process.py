@@ -33,6 +33,9 @@ from shared.messaging.stage_broker import stage_broker
 from shared.messaging.stage_runner import StageRunner, Stopping
 from shared.messaging.topology import Stage, stage_queues
 from shared.messaging.transport import open_transport
+from shared.operations.mend import menders
+from shared.operations.reconcile import Reconciliation
+from shared.operations.reconciliation_schedule import ReconciliationSchedule, warn
 from shared.operations.settle import SettlePolicy
 from shared.settings import Settings
 from workers.clock import Clock
@@ -155,11 +158,22 @@ async def _run_intake(settings: Settings) -> None:
 async def _run_clock(settings: Settings) -> None:
     engine = create_engine(settings.database_url, application="payg clock")
     broker = stage_broker(settings.broker_url)
-    clock = Clock(engine, broker, utc_now, settings.late_record_grace)
+    clock = Clock(engine, broker, utc_now, settings.late_record_grace, _looks_at_stripe(engine, settings))
     await _until_told(clock.run())
     await engine.dispose()
     clock.close()
     broker.close()
+
+
+def _looks_at_stripe(engine: AsyncEngine, settings: Settings) -> Sequence[Callable[[], Awaitable[None]]]:
+    """Return what the clock looks for at Stripe now and then; nothing where payments are off."""
+    payments = configured_payments(settings)
+    if payments is None:
+        return ()
+    policy = SettlePolicy(timedelta(seconds=settings.topup_retry_s), settings.late_record_grace)
+    mending = menders(engine, payments, utc_now, policy)
+    reconciliation = Reconciliation(engine, payments, utc_now, mending, warn)
+    return (ReconciliationSchedule(engine, reconciliation, utc_now).run_due,)
 
 
 def _collect_seldom() -> None:
