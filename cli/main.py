@@ -19,6 +19,7 @@ from cli.commands import (
     prices,
     processes,
     quarantine,
+    reconcile,
     refunds,
     system,
     topups,
@@ -51,9 +52,10 @@ for group in (
     refunds.disputed,
     alerts.app,
     webhooks.app,
+    reconcile.differences,
 ):
     app.add_typer(group)
-for module in (system, processes, refunds):
+for module in (system, processes, refunds, reconcile):
     module.register(app)
 periods.register(books.usage)
 

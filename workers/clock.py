@@ -2,7 +2,8 @@
 
 Every second: accounts that are due for evaluation, alerts that were not delivered, payments whose next step
 is due, cycles that ended; every hour the months of usage to come; every few minutes what Stripe's webhooks
-did not bring. Two clocks at once do no harm: what one takes the other does not, or does again without effect.
+did not bring, and where Stripe and the books differ. Two clocks at once do no harm: what one takes the other
+does not, or does again without effect.
 """
 
 import asyncio
@@ -69,7 +70,8 @@ class Clock:
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_repeat(self._sweeps(), TICK_S))
-            tasks.create_task(_repeat(self._looks_at_stripe, _STRIPE_TICK_S))
+            for look in self._looks_at_stripe:
+                tasks.create_task(_repeat((look,), _STRIPE_TICK_S))
 
     def _sweeps(self) -> Sequence[Sweep]:
         return (

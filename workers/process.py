@@ -36,6 +36,9 @@ from shared.messaging.topology import Stage, stage_queues
 from shared.messaging.transport import open_transport
 from shared.operations.event_backfill import EventBackfill
 from shared.operations.event_handlers import configured_events
+from shared.operations.mend import menders
+from shared.operations.reconcile import Reconciliation
+from shared.operations.reconciliation_schedule import ReconciliationSchedule, warn
 from shared.operations.settle import settle_policy
 from shared.settings import Settings
 from workers.clock import Clock
@@ -174,7 +177,10 @@ def _looks_at_stripe(engine: AsyncEngine, settings: Settings) -> Sequence[Callab
     if payments is None:
         return ()
     listed = StripeEventList(payments.connection)
-    return (EventBackfill(engine, listed, configured_events(engine, payments, settings), utc_now).look,)
+    backfill = EventBackfill(engine, listed, configured_events(engine, payments, settings), utc_now)
+    mending = menders(engine, payments, utc_now, settle_policy(settings))
+    reconciliation = Reconciliation(engine, payments, utc_now, mending, warn)
+    return backfill.look, ReconciliationSchedule(engine, reconciliation, utc_now).run_due
 
 
 def _collect_seldom() -> None:

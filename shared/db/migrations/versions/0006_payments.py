@@ -154,6 +154,12 @@ STATEMENTS = [
         CONSTRAINT payment_differences_once UNIQUE (kind, stripe_id)
     )
     """,
+    # Comparing with Stripe asks for what is credited lately and for what is open, every two minutes.
+    "CREATE INDEX transfers_of_topups ON transfers (occurred_at) WHERE kind = 'topup'",
+    """
+    CREATE INDEX topups_open ON topups (updated_at)
+        WHERE state IN ('pending', 'created', 'confirming', 'processing', 'retry_wait', 'action_required')
+    """,
     # How far Stripe was compared with the books, and its events were listed.
     """
     CREATE TABLE stripe_progress (
