@@ -11,6 +11,7 @@ from api.limits import BodyLimit
 from api.routes import billing, gate, health, keys, models, subscription, usage, user
 from api.routes.admin import accounts, prices, quarantine
 from api.services import Services
+from api.webhooks import webhook_routes
 from shared.settings import Settings
 
 #: What `POST /v1/usage` takes over AMQP it takes over HTTP.
@@ -33,6 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
     answer_errors(app)
     for routes in _ROUTES:
         app.include_router(routes.router)
+    app.include_router(webhook_routes(services.engine, settings))
     return app
 
 

@@ -11,6 +11,7 @@ from cli.commands import (
     accounts,
     alerts,
     books,
+    invoices,
     keys,
     letters,
     periods,
@@ -18,8 +19,11 @@ from cli.commands import (
     prices,
     processes,
     quarantine,
+    reconcile,
+    refunds,
     system,
     topups,
+    webhooks,
 )
 from cli.output import mode, remarks
 from shared.domain.errors import InvalidAmountError, PaygError
@@ -43,10 +47,16 @@ for group in (
     books.transfers,
     topups.topup,
     topups.listing,
+    invoices.invoice,
+    invoices.listing,
+    refunds.listing,
+    refunds.disputed,
     alerts.app,
+    webhooks.app,
+    reconcile.differences,
 ):
     app.add_typer(group)
-for module in (system, processes):
+for module in (system, processes, refunds, reconcile):
     module.register(app)
 periods.register(books.usage)
 

@@ -14,6 +14,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.domain.errors import PaygError
 from shared.domain.events import TimeLimits
+from shared.domain.invoice import (
+    UNNAMED_SELLER,
+    Issuer,
+    Party,
+    address_lines,
+    checked_prefix,
+    mail_address,
+    one_line,
+)
 from shared.domain.money import parse_dollars
 from shared.domain.pricing import BEGINNING_OF_TIME
 
@@ -35,6 +44,11 @@ def _starts_with(*schemes: str) -> AfterValidator:
 
 def _nanos(dollars: object) -> int:
     return dollars if isinstance(dollars, int) else parse_dollars(str(dollars))
+
+
+def _as_address(text: str) -> str:
+    address_lines(text)
+    return text
 
 
 def _in_utc(instant: datetime) -> datetime:
@@ -70,6 +84,9 @@ class Settings(BaseSettings):
     late_record_grace_s: int = Field(3600, ge=0, description="how long a cycle takes records after its end")
     stripe_api_key: SecretStr | None = Field(None, description="without it everything but payments works")
     stripe_api_base: str | None = Field(None, description="address of a fake Stripe; takes only test keys")
+    stripe_webhook_secret: SecretStr | None = Field(
+        None, description="signs Stripe's webhooks, whsec_…; two with a comma between while one is replaced"
+    )
     topup_cooldown_s: int = Field(
         60, ge=0, description="wait after an automatic top-up that left the balance below the threshold"
     )
@@ -81,6 +98,21 @@ class Settings(BaseSettings):
     gate_floor_usd: Annotated[int, BeforeValidator(_nanos)] = Field(
         1_000_000_000,
         description="dollars; who can spend less is refused for one hold's life after Redis was emptied",
+    )
+    seller_name: Annotated[str, AfterValidator(one_line)] | None = Field(
+        None, description="who sells, as it stands on invoices"
+    )
+    seller_address: Annotated[str, AfterValidator(_as_address)] | None = Field(
+        None, description="the seller's address; its lines end with | or a line break"
+    )
+    seller_tax_id: Annotated[str, AfterValidator(one_line)] | None = Field(
+        None, description="the seller's tax id"
+    )
+    seller_email: Annotated[str, AfterValidator(mail_address)] | None = Field(
+        None, description="where to ask about an invoice"
+    )
+    invoice_prefix: Annotated[str, AfterValidator(checked_prefix)] = Field(
+        "INV-", description="what stands before the number of an invoice"
     )
     shutdown_s: int = Field(25, ge=1, description="how long a process may take to stop")
     api_host: str = Field("127.0.0.1", description="address the HTTP tier listens on")
@@ -99,8 +131,24 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def stripe_webhook_secrets(self) -> tuple[str, ...]:
+        """Each of the secrets that a webhook may be signed with."""
+        text = self.stripe_webhook_secret.get_secret_value() if self.stripe_webhook_secret else ""
+        return tuple(secret.strip() for secret in text.split(",") if secret.strip())
+
+    @property
     def time_limits(self) -> TimeLimits:
         return TimeLimits(self.min_time, timedelta(seconds=self.max_future_s))
+
+    @property
+    def issuer(self) -> Issuer:
+        seller = Party(
+            name=self.seller_name or UNNAMED_SELLER,
+            address=address_lines(self.seller_address or ""),
+            tax_id=self.seller_tax_id or None,
+            email=self.seller_email or None,
+        )
+        return Issuer(seller, self.invoice_prefix)
 
     @property
     def late_record_grace(self) -> timedelta:

@@ -1,8 +1,9 @@
 """Clock: the one scheduled process. It finds what time, or a process that died, left undone.
 
 Every second: accounts that are due for evaluation, alerts that were not delivered, payments whose next step
-is due, cycles that ended; every hour the months of usage to come. Two clocks at once do no harm: what one
-takes the other does not, or does again without effect.
+is due, cycles that ended; every hour the months of usage to come; every few minutes what Stripe's webhooks
+did not bring, and where Stripe and the books differ. Two clocks at once do no harm: what one takes the other
+does not, or does again without effect.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db import alerts, books, evaluations, payment_steps
+from shared.gateways.stripe_connection import PaymentRefusedError
 from shared.messaging.envelope import messages_to
 from shared.messaging.failure import is_transient
 from shared.messaging.topology import Stage
@@ -23,7 +25,10 @@ from shared.operations.periods import keep_periods
 
 log = structlog.get_logger(__name__)
 
+Sweep = Callable[[], Awaitable[None]]
+
 TICK_S = 1.0
+_STRIPE_TICK_S = 15.0
 _BATCH = 500
 #: A message from the stage that gave the reason is quicker than this; then it is the clock's turn.
 _DUE_FOR_S = 1.0
@@ -38,12 +43,18 @@ class Clock:
     """The sweeps, each a unit of work of its own."""
 
     def __init__(
-        self, engine: AsyncEngine, broker: dramatiq.Broker, now: Callable[[], datetime], grace: timedelta
+        self,
+        engine: AsyncEngine,
+        broker: dramatiq.Broker,
+        now: Callable[[], datetime],
+        grace: timedelta,
+        looks_at_stripe: Sequence[Sweep] = (),
     ) -> None:
         self._engine = engine
         self._broker = broker
         self._now = now
         self._grace = grace
+        self._looks_at_stripe = looks_at_stripe
         self._periods_due: datetime | None = None
         # dramatiq's connections belong to a thread, so one thread does all the publishing.
         self._publisher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publisher")
@@ -53,18 +64,16 @@ class Clock:
         self._publisher.shutdown(wait=True, cancel_futures=True)
 
     async def run(self) -> None:
-        """Sweep every second until cancelled; a sweep that fails is tried again at the next tick."""
-        while True:
-            for sweep in self._sweeps():
-                try:
-                    await sweep()
-                except Exception as error:
-                    if not is_transient(error):
-                        raise
-                    log.warning("sweep interrupted", error=repr(error))
-            await asyncio.sleep(TICK_S)
+        """Sweep every second until cancelled; a sweep that fails is tried again at the next tick.
 
-    def _sweeps(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        What asks Stripe goes on beside the others: they do not wait for its answers.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_repeat(self._sweeps(), TICK_S))
+            for look in self._looks_at_stripe:
+                tasks.create_task(_repeat((look,), _STRIPE_TICK_S))
+
+    def _sweeps(self) -> Sequence[Sweep]:
         return (
             self.roll_cycles,
             self.evaluate_due,
@@ -115,3 +124,18 @@ class Clock:
         loop = asyncio.get_running_loop()
         for message in messages_to(stage, elements):
             await loop.run_in_executor(self._publisher, self._broker.enqueue, message.encode())
+
+
+async def _repeat(sweeps: Sequence[Sweep], pause_s: float) -> None:
+    """Sweep for ever. What Stripe refuses is a setting to put right, and no reason to stop the rest."""
+    while sweeps:
+        for sweep in sweeps:
+            try:
+                await sweep()
+            except PaymentRefusedError:
+                log.exception("stripe refuses")
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                log.warning("sweep interrupted", error=repr(error))
+        await asyncio.sleep(pause_s)

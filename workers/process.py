@@ -26,6 +26,7 @@ from shared.clock import utc_now
 from shared.db import processes
 from shared.db.engine import create_engine
 from shared.domain.usage import PricedUsage
+from shared.gateways.stripe_events import StripeEventList
 from shared.gateways.stripe_payments import configured_payments
 from shared.messaging.envelope import StageMessage
 from shared.messaging.lane import MERGED_MESSAGES
@@ -33,8 +34,13 @@ from shared.messaging.stage_broker import stage_broker
 from shared.messaging.stage_runner import StageRunner, Stopping
 from shared.messaging.topology import Stage, stage_queues
 from shared.messaging.transport import open_transport
+from shared.operations.event_backfill import EventBackfill
+from shared.operations.event_handlers import configured_events
 from shared.operations.holds import configured_holds
-from shared.operations.settle import SettlePolicy
+from shared.operations.mend import menders
+from shared.operations.reconcile import Reconciliation
+from shared.operations.reconciliation_schedule import ReconciliationSchedule, warn
+from shared.operations.settle import settle_policy
 from shared.settings import Settings
 from workers.clock import Clock
 from workers.debit import Debiting
@@ -93,8 +99,11 @@ def handling(stage: Stage, engine: AsyncEngine, settings: Settings) -> Handling:
     if stage is Stage.NOTIFICATIONS:
         notifications = Notifications(engine, partial(open_transport, settings.broker_url))
         return Handling(int, notifications.handle, notifications.close)
-    policy = SettlePolicy(timedelta(seconds=settings.topup_retry_s), grace)
-    return Handling(str, TopUps(engine, configured_payments(settings), utc_now, policy).handle)
+    payments = configured_payments(settings)
+    if payments and not settings.seller_name:
+        log.warning("invoices name no seller: PAYG_SELLER_NAME is not set")
+    topups = TopUps(engine, payments, utc_now, settle_policy(settings), settings.issuer)
+    return Handling(str, topups.handle)
 
 
 class Reports:
@@ -161,11 +170,23 @@ async def _run_intake(settings: Settings) -> None:
 async def _run_clock(settings: Settings) -> None:
     engine = create_engine(settings.database_url, application="payg clock")
     broker = stage_broker(settings.broker_url)
-    clock = Clock(engine, broker, utc_now, settings.late_record_grace)
+    clock = Clock(engine, broker, utc_now, settings.late_record_grace, _looks_at_stripe(engine, settings))
     await _until_told(clock.run())
     await engine.dispose()
     clock.close()
     broker.close()
+
+
+def _looks_at_stripe(engine: AsyncEngine, settings: Settings) -> Sequence[Callable[[], Awaitable[None]]]:
+    """Return what the clock looks for at Stripe now and then; nothing where payments are off."""
+    payments = configured_payments(settings)
+    if payments is None:
+        return ()
+    listed = StripeEventList(payments.connection)
+    backfill = EventBackfill(engine, listed, configured_events(engine, payments, settings), utc_now)
+    mending = menders(engine, payments, utc_now, settle_policy(settings))
+    reconciliation = Reconciliation(engine, payments, utc_now, mending, warn)
+    return backfill.look, ReconciliationSchedule(engine, reconciliation, utc_now).run_due
 
 
 def _collect_seldom() -> None:

@@ -1,4 +1,4 @@
-"""Top-up: whatever has a next step at Stripe takes it: charges of saved cards, and what follows from them.
+"""Top-up: whatever has a next step at Stripe takes it: charges of saved cards, and events.
 
 Each step is committed before the next one is taken, and Stripe is never asked inside a transaction.
 """
@@ -9,13 +9,19 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.domain.invoice import Issuer
 from shared.gateways.stripe_connection import PaymentRefusedError, PaymentUnavailableError
 from shared.gateways.stripe_payments import StripePayments
+from shared.gateways.stripe_refunds import StripeRefunds
 from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage
 from shared.operations.charge import Charging
+from shared.operations.event_handlers import event_handlers
+from shared.operations.invoices import Invoicing
 from shared.operations.payment_steps import Outcome, PaymentSteps
+from shared.operations.refunding import Refunding
 from shared.operations.settle import SettlePolicy
+from shared.operations.stripe_events import StripeEvents
 
 log = structlog.get_logger(__name__)
 
@@ -31,11 +37,17 @@ class TopUps:
         payments: StripePayments | None,
         now: Callable[[], datetime],
         policy: SettlePolicy,
+        issuer: Issuer | None = None,
     ) -> None:
         self._now = now
-        self._steps: Mapping[str, PaymentSteps] = (
-            {"top": Charging(engine, payments, now, policy)} if payments else {}
-        )
+        self._steps: Mapping[str, PaymentSteps] = {}
+        if payments:
+            self._steps = {
+                "top": Charging(engine, payments, now, policy),
+                "ref": Refunding(engine, StripeRefunds(payments.connection), now, policy),
+                "inv": Invoicing(engine, issuer or Issuer()),
+                "evt": StripeEvents(engine, event_handlers(engine, payments, now, policy)),
+            }
 
     async def handle(self, step_ids: list[str]) -> Sequence[StageMessage]:
         """Take each as far as it goes now."""

@@ -1,4 +1,4 @@
-"""payg account: create, set, show, credit, autotopup."""
+"""payg account: create, set, show, credit, autotopup, billing."""
 
 from datetime import datetime
 from functools import partial
@@ -11,7 +11,7 @@ from cli.arguments import Switch, dollars, dollars_or_none, instant
 from cli.output import print_object
 from cli.session import with_account, with_database
 from shared.gateways.stripe_payments import configured_payments
-from shared.operations import accounts, money, topups
+from shared.operations import accounts, invoices, money, topups
 from shared.settings import load_settings
 
 app = typer.Typer(name="account", help="Accounts: who pays.", no_args_is_help=True)
@@ -148,3 +148,20 @@ def autotopup(
         )
     )
     print_object(settings)
+
+
+@app.command()
+def billing(
+    account: AccountArgument,
+    name: Annotated[str | None, typer.Option(help="Who buys; default: the account's name.")] = None,
+    address: Annotated[str | None, typer.Option(help="The address; | ends a line.")] = None,
+    tax_id: Annotated[str | None, typer.Option(help="A tax id, such as a VAT number.")] = None,
+    email: Annotated[str | None, typer.Option(help="Where invoices are asked about.")] = None,
+) -> None:
+    """Say who invoices are made out to. What is not given stays; an empty text takes it away."""
+    details = with_database(
+        partial(
+            invoices.set_billing, account_id=account, name=name, address=address, tax_id=tax_id, email=email
+        )
+    )
+    print_object(details)

@@ -1,9 +1,10 @@
 """SQL of plans and accounts as people see and set them. The books are in ``shared.db.books``."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, insert, select, text, update
+from sqlalchemy import RowMapping, bindparam, insert, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db.tables import accounts, evaluations, plans
@@ -15,6 +16,12 @@ _FIND_PAYERS = text("""
     UNION ALL
     SELECT NULL, account_id FROM accounts WHERE account_id = ANY (CAST(:account_ids AS text[]))
 """)
+
+# No decision rests on them, so the version stays; in one statement two changes at once keep both.
+_CHANGE_BILLING = text("""
+    UPDATE accounts SET billing = jsonb_strip_nulls(coalesce(billing, '{}') || :changes)
+    WHERE account_id = :account_id RETURNING name, billing
+""").bindparams(bindparam("changes", type_=JSONB))
 
 
 async def find_payers(
@@ -79,6 +86,15 @@ async def update_account(
         .values(**values, version=version + 1)
     )
     return bool(changed.rowcount == 1)
+
+
+async def change_billing(
+    connection: AsyncConnection, account_id: str, changes: Mapping[str, Any]
+) -> RowMapping | None:
+    """Change some billing details, None takes one away; return name and details, None without an account."""
+    parameters = {"account_id": account_id, "changes": dict(changes)}
+    statement = _CHANGE_BILLING.columns(billing=JSONB)
+    return (await connection.execute(statement, parameters)).mappings().one_or_none()
 
 
 async def show_account(connection: AsyncConnection, account_id: str) -> RowMapping | None:

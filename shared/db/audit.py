@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.db.payment_tables import topups
+from shared.db.payment_tables import disputes, refunds, topups
 from shared.db.tables import (
     accounts,
     cycles,
@@ -20,12 +20,12 @@ from shared.domain.audit import (
     CarriedCycle,
     StoredAccount,
     StoredCycle,
-    StoredTopup,
     StoredUsage,
     StoredVoid,
 )
 from shared.domain.ids import AccountId
 from shared.domain.ledger import Transfer, TransferKind, UsageRow
+from shared.domain.payment_audit import StoredDispute, StoredPayments, StoredRefund, StoredTopup
 from shared.domain.periods import Period
 from shared.domain.topup import TopupState
 
@@ -49,14 +49,16 @@ async def stream_accounts(connection: AsyncConnection) -> AsyncIterator[StoredAc
         yield StoredAccount(*row)
 
 
-async def stream_transfers(connection: AsyncConnection) -> AsyncIterator[tuple[AccountId, Transfer]]:
-    """Yield all transfers in order of account and number."""
-    columns = [transfers.c[name] for name in ("account_id", *Transfer.__struct_fields__)]
+async def stream_transfers(
+    connection: AsyncConnection,
+) -> AsyncIterator[tuple[AccountId, Transfer, int | None]]:
+    """Yield all transfers in order of account and number, each with the number of the one it reverses."""
+    columns = [transfers.c[name] for name in ("account_id", "reverses_seq", *Transfer.__struct_fields__)]
     query = select(*columns).order_by(transfers.c.account_id, transfers.c.seq)
     names = Transfer.__struct_fields__
     async for row in await connection.stream(query):
-        fields = dict(zip(names, row[1:], strict=True))
-        yield row[0], Transfer(**fields)
+        fields = dict(zip(names, row[2:], strict=True))
+        yield row[0], Transfer(**fields), row[1]
 
 
 async def stream_usage(connection: AsyncConnection) -> AsyncIterator[StoredUsage]:
@@ -105,13 +107,53 @@ async def load_cycles(connection: AsyncConnection) -> dict[AccountId, list[Store
     return found
 
 
-async def load_topups(connection: AsyncConnection) -> dict[AccountId, list[StoredTopup]]:
-    """Return all top-ups that succeeded, by account."""
+async def load_payments(connection: AsyncConnection) -> dict[AccountId, StoredPayments]:
+    """Return what the tables of payments say, by account."""
+    found_topups, found_refunds, found_disputes = (
+        await _topups(connection),
+        await _refunds(connection),
+        await _disputes(connection),
+    )
+    return {
+        account_id: StoredPayments(
+            found_topups.get(account_id, ()),
+            found_refunds.get(account_id, ()),
+            found_disputes.get(account_id, ()),
+        )
+        for account_id in found_topups.keys() | found_refunds.keys() | found_disputes.keys()
+    }
+
+
+async def _topups(connection: AsyncConnection) -> dict[AccountId, list[StoredTopup]]:
     columns = topups.c
-    query = select(columns.account_id, columns.topup_id, columns.amount_nanos, columns.transfer_seq)
+    succeeded = columns.state == TopupState.SUCCEEDED
+    taken = (columns.refunded_nanos, columns.disputed_nanos)
+    query = select(
+        columns.account_id, columns.topup_id, succeeded, columns.amount_nanos, columns.transfer_seq, *taken
+    ).where(succeeded | (columns.refunded_nanos != 0) | (columns.disputed_nanos != 0))
     found: dict[AccountId, list[StoredTopup]] = defaultdict(list)
-    for account_id, *topup in await connection.execute(query.where(columns.state == TopupState.SUCCEEDED)):
+    for account_id, *topup in await connection.execute(query):
         found[account_id].append(StoredTopup(*topup))
+    return found
+
+
+async def _refunds(connection: AsyncConnection) -> dict[AccountId, list[StoredRefund]]:
+    columns = refunds.c
+    names = ("account_id", *StoredRefund.__struct_fields__)
+    query = select(*(columns[name] for name in names)).order_by(columns.account_id, columns.refund_id)
+    found: dict[AccountId, list[StoredRefund]] = defaultdict(list)
+    for account_id, *refund in await connection.execute(query):
+        found[account_id].append(StoredRefund(*refund))
+    return found
+
+
+async def _disputes(connection: AsyncConnection) -> dict[AccountId, list[StoredDispute]]:
+    columns = disputes.c
+    names = ("account_id", *StoredDispute.__struct_fields__)
+    query = select(*(columns[name] for name in names)).order_by(columns.account_id, columns.dispute_id)
+    found: dict[AccountId, list[StoredDispute]] = defaultdict(list)
+    for account_id, *dispute in await connection.execute(query):
+        found[account_id].append(StoredDispute(*dispute))
     return found
 
 

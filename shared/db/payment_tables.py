@@ -69,6 +69,7 @@ refunds = Table(
     Column("amount_nanos", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
     Column("detail", Text),
+    Column("attempt", Integer, nullable=False),
     Column("stripe_refund_id", Text),
     Column("transfer_seq", BigInteger, nullable=False),
     Column("returned_seq", BigInteger),

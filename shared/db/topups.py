@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, func, insert, select, text, update
+from sqlalchemy import Row, RowMapping, Select, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -116,20 +116,32 @@ async def insert_topups(connection: AsyncConnection, rows: Sequence[Mapping[str,
         await connection.execute(insert(topups), [dict(row) for row in rows])
 
 
+_TOPUP: Select[Any] = select(
+    topups.c.account_id,
+    topups.c.topup_id,
+    topups.c.automatic,
+    topups.c.state,
+    topups.c.amount_nanos,
+    topups.c.payment_method_id,
+    topups.c.payment_intent_id,
+    topups.c.attempt,
+    topups.c.updated_at,
+)
+
+
 async def load_topup(connection: AsyncConnection, topup_id: str, *, lock: bool = False) -> Topup | None:
     """Return a top-up; locked, nobody else changes it until the transaction ends."""
-    query: Select[Any] = select(
-        topups.c.account_id,
-        topups.c.topup_id,
-        topups.c.automatic,
-        topups.c.state,
-        topups.c.amount_nanos,
-        topups.c.payment_method_id,
-        topups.c.payment_intent_id,
-        topups.c.attempt,
-        topups.c.updated_at,
-    ).where(topups.c.topup_id == topup_id)
-    row = (await connection.execute(query.with_for_update() if lock else query)).one_or_none()
+    query = _TOPUP.where(topups.c.topup_id == topup_id)
+    return _topup((await connection.execute(query.with_for_update() if lock else query)).one_or_none())
+
+
+async def topup_of_intent(connection: AsyncConnection, payment_intent_id: str) -> Topup | None:
+    """Return the top-up whose intent this is, by what was committed."""
+    query = _TOPUP.where(topups.c.payment_intent_id == payment_intent_id)
+    return _topup((await connection.execute(query)).one_or_none())
+
+
+def _topup(row: Row[*tuple[Any, ...]] | None) -> Topup | None:
     return Topup(row[0], row[1], row[2], TopupState(row[3]), *row[4:]) if row else None
 
 

@@ -2,7 +2,7 @@
 
 Proved for each account: usage rows are what their transfer digested, and add up to it; transfers are numbered
 without gaps and chained; the balance is the sum of all transfers; each record was charged at its rate; cycles
-have left what their records did not take; top-ups credited are those that succeeded.
+have left what their records did not take. What payments say is proved in ``payment_audit``.
 
 Where the usage rows of a month are detached, its transfers are proven all the same: chain, numbers, balances.
 What those rows took from each cycle was noted when they went, and must agree with their transfers.
@@ -68,14 +68,6 @@ class CarriedCycle(msgspec.Struct, frozen=True):
     balance_nanos: int
 
 
-class StoredTopup(msgspec.Struct, frozen=True):
-    """A top-up that succeeded, and the transfer that credited it."""
-
-    topup_id: str
-    amount_nanos: int
-    transfer_seq: int | None
-
-
 @dataclass(frozen=True, slots=True)
 class StoredAccount:
     """What an account says about its own books."""
@@ -104,7 +96,6 @@ class AccountAudit:
         self._balance = 0
         self._quota_taken: dict[datetime, int] = defaultdict(int)
         self._spent: dict[datetime, int] = defaultdict(int)
-        self._credited: dict[int, int] = {}
         self._detached: set[int] = set()
         #: Quota that detached records took, as far as voids and the sums of cycles do not account for it.
         self._detached_quota = -sum(cycle.quota_nanos for cycle in carried)
@@ -129,12 +120,10 @@ class AccountAudit:
             self._check_detached(transfer, usage)
         else:
             _check_sums(key, transfer, usage)
-        if transfer.kind == TransferKind.TOPUP:
-            self._credited[transfer.seq] = transfer.amount_nanos
         self._seq, self._head, self._balance = transfer.seq, transfer.hash, transfer.balance_after_nanos
 
-    def check_end(self, cycles: Sequence[StoredCycle], topups: Sequence[StoredTopup] = ()) -> None:
-        """Check what the account, its cycles and its top-ups say against all that was walked."""
+    def check_end(self, cycles: Sequence[StoredCycle]) -> None:
+        """Check what the account and its cycles say against all that was walked."""
         account = self._account
         if account.balance_nanos != self._balance:
             what = f"balance {account.balance_nanos}, its transfers sum to {self._balance}"
@@ -142,7 +131,6 @@ class AccountAudit:
         if (account.seq, account.head_hash) != (self._seq, self._head):
             raise Fault("accounts", account.account_id, "seq or head_hash is not that of the last transfer")
         self._check_left_over()
-        self._check_topups(topups)
         for cycle in cycles:
             left = cycle.quota_nanos - self._quota_taken[cycle.start]
             if (cycle.quota_remaining_nanos, cycle.spent_nanos) != (left, self._spent[cycle.start]):
@@ -171,16 +159,6 @@ class AccountAudit:
         if self._detached_quota:
             what = "they do not add up to the quota that transfers of detached months took"
             raise Fault("usage_period_cycles", account_id, what)
-
-    def _check_topups(self, topups: Sequence[StoredTopup]) -> None:
-        for topup in topups:
-            key = f"{self._account.account_id}/{topup.topup_id}"
-            if self._credited.pop(topup.transfer_seq or 0, None) != topup.amount_nanos:
-                raise Fault("topups", key, "it succeeded, and was not credited with its amount")
-        for seq in sorted(self._credited):
-            raise Fault(
-                "transfers", f"{self._account.account_id}/{seq}", "a credit of no top-up that succeeded"
-            )
 
     def _check_usage(self, stored: StoredUsage) -> None:
         row = stored.row

@@ -27,6 +27,10 @@ class TransferKind(StrEnum):
     TOPUP = "topup"
     VOID = "void"
     QUOTA_RESET = "quota_reset"
+    REFUND = "refund"
+    REFUND_RETURNED = "refund_returned"
+    DISPUTE = "dispute"
+    DISPUTE_REINSTATED = "dispute_reinstated"
 
 
 class UsageRow(NamedTuple):

@@ -138,8 +138,8 @@ class StripePayments:
             status=str(intent.status),
             amount=int(intent.amount),
             currency=str(intent.currency),
-            customer_id=_id_of(intent.customer),
-            charge_id=_id_of(intent.latest_charge),
+            customer_id=id_of(intent.customer),
+            charge_id=id_of(intent.latest_charge),
             receipt_url=getattr(intent.latest_charge, "receipt_url", None),
             topup_id=metadata.get("topup_id"),
             account_id=metadata.get("account_id"),
@@ -158,7 +158,8 @@ def _decline_code(error: Any) -> str:  # noqa: ANN401 - a Stripe object
     return str(getattr(error, "decline_code", None) or getattr(error, "code", None) or "generic_decline")
 
 
-def _id_of(reference: Any) -> str | None:  # noqa: ANN401 - an id, or the object it stands for
+def id_of(reference: Any) -> str | None:  # noqa: ANN401 - an id, or the object it stands for
+    """Return the id of what a Stripe object refers to."""
     if reference is None:
         return None
     return reference if isinstance(reference, str) else str(reference.id)

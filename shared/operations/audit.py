@@ -14,6 +14,7 @@ from shared.db.prices import rate_tiers
 from shared.domain.audit import AccountAudit, Fault, StoredAccount, StoredUsage
 from shared.domain.ids import AccountId
 from shared.domain.ledger import Transfer, TransferKind
+from shared.domain.payment_audit import PaymentAudit, StoredPayments
 from shared.domain.periods import Period, PeriodProof, PeriodSum
 
 Item = TypeVar("Item")
@@ -55,7 +56,7 @@ async def _check_books(
     connection: AsyncConnection, away: Mapping[Period, periods.Recorded], progress: Callable[[int], None]
 ) -> dict[Period, PeriodProof]:
     rates, cycles = await rate_tiers(connection), await sql.load_cycles(connection)
-    voids, topups = await sql.load_voids(connection), await sql.load_topups(connection)
+    voids, payments = await sql.load_voids(connection), await sql.load_payments(connection)
     carried = await sql.load_carried(connection)
     walk = _Walk(
         _Ahead(sql.stream_transfers(connection)), _Ahead(sql.stream_usage(connection)), frozenset(away)
@@ -64,8 +65,10 @@ async def _check_books(
     async for account in sql.stream_accounts(connection):
         account_id = account.account_id
         checks = AccountAudit(account, rates, voids.get(account_id, ()), carried.get(account_id, ()))
-        await walk.check_account(account, checks)
-        checks.check_end(cycles.get(account_id, ()), topups.get(account_id, ()))
+        paid = PaymentAudit(account_id)
+        await walk.check_account(account, checks, paid)
+        checks.check_end(cycles.get(account_id, ()))
+        paid.check_end(payments.get(account_id, StoredPayments()))
         done += 1
         progress(done)
     await walk.check_nothing_left()
@@ -107,7 +110,7 @@ class _Walk:
 
     def __init__(
         self,
-        transfers: "_Ahead[tuple[AccountId, Transfer]]",
+        transfers: "_Ahead[tuple[AccountId, Transfer, int | None]]",
         usage: "_Ahead[StoredUsage]",
         away: frozenset[Period],
     ) -> None:
@@ -116,12 +119,13 @@ class _Walk:
         self._away = away
         self.sums: dict[Period, PeriodSum] = defaultdict(PeriodSum)
 
-    async def check_account(self, account: StoredAccount, checks: AccountAudit) -> None:
+    async def check_account(self, account: StoredAccount, checks: AccountAudit, paid: PaymentAudit) -> None:
         while (item := await self._transfers.peek()) and item[0] == account.account_id:
-            transfer = item[1]
+            _, transfer, reverses_seq = item
             usage = await self._usage_of(account.account_id, transfer.seq)
             period = Period.of(transfer.occurred_at)
             checks.check_transfer(transfer, usage, detached=period in self._away)
+            paid.check_transfer(transfer, reverses_seq)
             if transfer.kind == TransferKind.USAGE:
                 self.sums[period].add(transfer.rows_digest or b"", len(usage))
             self._transfers.take()

@@ -4,6 +4,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, Self
 
+from shared.domain.errors import PaygError
+
+
+class NotOursError(PaygError):
+    """An object of Stripe belongs to nothing in the books; the message says why."""
+
 
 @dataclass(slots=True)
 class Outcome:

@@ -24,6 +24,7 @@ from shared.domain.topup import HARD_DECLINES, OPEN_STATES, SOFT_DECLINES_BEFORE
 from shared.gateways.stripe_payments import CURRENCY, Intent
 from shared.operations.money import commit_transfers, read_account
 from shared.operations.payment_steps import Outcome
+from shared.settings import Settings
 
 AUTHENTICATION_REQUIRED = "authentication_required"
 ACTION_EXPIRES = timedelta(hours=24)
@@ -36,6 +37,11 @@ class SettlePolicy:
 
     retry_after: timedelta
     grace: timedelta
+
+
+def settle_policy(settings: Settings) -> SettlePolicy:
+    """Return the policy that the settings name."""
+    return SettlePolicy(timedelta(seconds=settings.topup_retry_s), settings.late_record_grace)
 
 
 async def settle(
@@ -136,6 +142,7 @@ class _Settling:
             charge_id=self._intent.charge_id,
             receipt_url=self._intent.receipt_url,
             detail=None,
+            invoice_due_at=self._now,
         )
         return Outcome(await insert_alerts(self._connection, [alert]), _notes(moved.due_id))
 

@@ -29,6 +29,7 @@ NOT_PROVEN = {
     ("accounts", "fallback"): "a setting",
     ("accounts", "spending_limit_nanos"): "a setting",
     ("accounts", "frozen"): "a setting",
+    ("accounts", "billing"): "a setting: who an invoice is made out to",
     ("transfers", "idempotency_key"): "whoever asked chose it; it guards the asking, not the amount",
     ("cycles", "account_id"): "a cycle no record names has nothing to be weighed against",
     ("cycles", "cycle_end"): "a setting once it is open; records name the start of their cycle",

@@ -5,9 +5,12 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from charged_money import ChargedMoney
 from low_money import LowMoney
 from low_processes import Processes, started
+from low_webhooks import Webhooks, api_settings, serving
 from sqlalchemy.ext.asyncio import AsyncEngine
+from webhook_receiver import SECRET
 
 from sandbox.servers import Postgres, RabbitMQ
 from sandbox.stripe import FakeStripe
@@ -27,12 +30,27 @@ def low_controls(low_stripe: FakeStripe) -> Iterator[Controls]:
     with Controls(low_stripe.url) as controls:
         yield controls
         controls.clear_faults()
+        controls.reset_clock()
 
 
 @pytest.fixture
 def money(engine: AsyncEngine, database_url: str, low_stripe: FakeStripe, low_controls: Controls) -> LowMoney:
     key = f"sk_test_low_{next(_numbers)}"
     return LowMoney(engine, database_url, low_controls, low_stripe.url, key)
+
+
+@pytest.fixture
+def charged(money: LowMoney) -> ChargedMoney:
+    return ChargedMoney(money)
+
+
+@pytest.fixture
+def webhooks(money: LowMoney) -> Iterator[Webhooks]:
+    """The HTTP tier, to which the test's account at Stripe sends its events."""
+    with serving(api_settings(money)) as url:
+        endpoint = money.controls.add_webhook(url, SECRET, api_key=money.stripe_key)
+        yield Webhooks(money, url, endpoint)
+        money.controls.remove_webhook(endpoint)
 
 
 @pytest.fixture(scope="module")

@@ -61,6 +61,7 @@ class Payments:
     def __init__(self, payments: StripePayments, death: Death) -> None:
         self._payments = payments
         self._death = death
+        self.connection = getattr(payments, "connection", None)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         async def request(*arguments: Any) -> Any:

@@ -168,6 +168,10 @@ class LowMoney:
         report = await audit(self.engine)
         assert report.ok, str(report.fault)
 
+    async def execute(self, statement: str, **values: Any) -> None:
+        async with self.engine.begin() as connection:
+            await connection.execute(text(statement), values)
+
     async def rows(self, query: str, **values: Any) -> Sequence[Any]:
         async with self.engine.connect() as connection:
             return (await connection.execute(text(query), values)).mappings().all()

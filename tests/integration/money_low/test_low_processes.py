@@ -16,6 +16,7 @@ from low_money import DOLLAR, GRACE, LowMoney, until
 from low_processes import COOLDOWN_S, Processes, alerts_by_the_books, subscribed, usage
 
 from shared.operations.audit import audit
+from shared.operations.invoices import list_invoices
 from shared.operations.money import credit_account
 from shared.operations.topups import set_auto_topup
 
@@ -30,6 +31,13 @@ async def test_switching_automatic_top_up_on_with_a_low_balance_charges_without_
     async with processes.money() as money:
         account_id = await money.account(balance=3)
         await until(partial(_succeeded, money, account_id, 1), _WITHIN_S)
+        await money.assert_charged_and_credited(account_id, 2_500)
+
+
+async def test_a_top_up_is_followed_by_its_invoice(processes: Processes) -> None:
+    async with processes.money() as money:
+        account_id = await money.account(balance=3)
+        await until(partial(_invoiced, money, account_id), _WITHIN_S)
         await money.assert_charged_and_credited(account_id, 2_500)
 
 
@@ -171,6 +179,10 @@ async def _topups(money: LowMoney, account_id: str) -> list[Any]:
 
 async def _succeeded(money: LowMoney, account_id: str, number: int) -> bool:
     return [row["state"] for row in await _topups(money, account_id)] == ["succeeded"] * number
+
+
+async def _invoiced(money: LowMoney, account_id: str) -> bool:
+    return [row["amount_nanos"] for row in await list_invoices(money.engine, account_id)] == [25 * DOLLAR]
 
 
 async def _nothing_open(money: LowMoney) -> bool:

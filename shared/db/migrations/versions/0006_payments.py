@@ -31,6 +31,8 @@ STATEMENTS = [
             CHECK (refunded_nanos >= 0 AND disputed_nanos >= 0
                    AND refunded_nanos + disputed_nanos <= amount_nanos)
     """,
+    # What was paid before there were invoices gets one too.
+    "UPDATE topups SET invoice_due_at = now() WHERE state = 'succeeded'",
     "CREATE INDEX topups_of_intent ON topups (payment_intent_id) WHERE payment_intent_id IS NOT NULL",
     "CREATE INDEX topups_of_session ON topups (checkout_session_id) WHERE checkout_session_id IS NOT NULL",
     "CREATE INDEX topups_invoice_due ON topups (invoice_due_at) WHERE invoice_due_at IS NOT NULL",
@@ -56,6 +58,8 @@ STATEMENTS = [
     CREATE UNIQUE INDEX transfers_given_back_once ON transfers (account_id, reverses_seq)
         WHERE kind IN ('refund_returned', 'dispute_reinstated')
     """,
+    # What reversed a transfer is found without a walk through all transfers of its account.
+    "CREATE INDEX transfers_reversed ON transfers (account_id, reverses_seq) WHERE reverses_seq IS NOT NULL",
     # Reserved in the books before Stripe is asked; a refund that fails later is given back by a transfer.
     """
     CREATE TABLE refunds (
@@ -67,6 +71,7 @@ STATEMENTS = [
         amount_nanos bigint NOT NULL CONSTRAINT refunds_positive CHECK (amount_nanos > 0),
         reason text NOT NULL,
         detail text,
+        attempt integer NOT NULL DEFAULT 1,
         stripe_refund_id text,
         transfer_seq bigint NOT NULL,
         returned_seq bigint,
@@ -132,6 +137,7 @@ STATEMENTS = [
         CONSTRAINT invoices_of_topup FOREIGN KEY (account_id, topup_id) REFERENCES topups
     )
     """,
+    "CREATE INDEX invoices_of_number ON invoices (number)",
     """
     CREATE TABLE payment_differences (
         difference_id text COLLATE "C" CONSTRAINT payment_differences_pkey PRIMARY KEY,
@@ -147,6 +153,12 @@ STATEMENTS = [
         dismissed_because text,
         CONSTRAINT payment_differences_once UNIQUE (kind, stripe_id)
     )
+    """,
+    # Comparing with Stripe asks for what is credited lately and for what is open, every two minutes.
+    "CREATE INDEX transfers_of_topups ON transfers (occurred_at) WHERE kind = 'topup'",
+    """
+    CREATE INDEX topups_open ON topups (updated_at)
+        WHERE state IN ('pending', 'created', 'confirming', 'processing', 'retry_wait', 'action_required')
     """,
     # How far Stripe was compared with the books, and its events were listed.
     """
