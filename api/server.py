@@ -8,15 +8,27 @@ from fastapi import FastAPI
 
 from api.errors import answer_errors
 from api.limits import BodyLimit
-from api.routes import billing, gate, health, keys, models, subscription, usage, user
+from api.routes import billing, gate, health, keys, models, subscription, usage, user, webhooks
 from api.routes.admin import accounts, prices, quarantine
 from api.services import Services
-from api.webhooks import webhook_routes
 from shared.settings import Settings
 
 #: What `POST /v1/usage` takes over AMQP it takes over HTTP.
 _MAX_BODY_BYTES = 8 * 1024 * 1024
-_ROUTES = (health, gate, usage, models, user, billing, subscription, keys, accounts, prices, quarantine)
+_ROUTES = (
+    health,
+    gate,
+    usage,
+    models,
+    user,
+    billing,
+    subscription,
+    keys,
+    accounts,
+    prices,
+    quarantine,
+    webhooks,
+)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -34,7 +46,6 @@ def create_app(settings: Settings) -> FastAPI:
     answer_errors(app)
     for routes in _ROUTES:
         app.include_router(routes.router)
-    app.include_router(webhook_routes(services.engine, settings))
     return app
 
 

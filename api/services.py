@@ -15,8 +15,10 @@ from shared.domain.price_book import PriceBook
 from shared.gateways.redis_gate import RedisGate
 from shared.gateways.stripe_payments import StripePayments, configured_payments
 from shared.messaging.publisher import Publisher
+from shared.operations.event_handlers import configured_events
 from shared.operations.gate import Gate, configured_gate
 from shared.operations.holds import Holds
+from shared.operations.stripe_events import StripeEvents
 from shared.settings import Settings
 
 _POOL = 10
@@ -38,6 +40,9 @@ class Services:
         self.keys = KeyCache(self.engine, settings.database_url)
         self.rates = RateLimits(settings.rate_limit_per_s)
         self.payments: StripePayments | None = configured_payments(settings)
+        self.stripe_events: StripeEvents | None = (
+            configured_events(self.engine, self.payments, settings) if self.payments else None
+        )
         self._publisher: Publisher | None = None
         self._book: PriceBook | None = None
         self._book_seen_s = 0.0
