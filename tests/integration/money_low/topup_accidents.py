@@ -8,11 +8,17 @@ from typing import Any, cast
 
 import pytest
 from low_money import GRACE, RETRY, LowMoney, later
+from sqlalchemy import text
 from stripe import StripeClient
 
 from shared.gateways.stripe_payments import StripePayments
 from shared.operations.settle import SettlePolicy
 from workers.topup import TopUps
+
+AFTER_RETRY = RETRY + timedelta(seconds=5)
+CONFIRM = {"path": "/v1/payment_intents/*/confirm", "method": "POST"}
+CREATE = {"path": "/v1/payment_intents", "method": "POST"}
+DECLINED = "pm_card_chargeDeclined"
 
 
 class Killed(BaseException):
@@ -67,3 +73,19 @@ def beside(money: LowMoney, request: str, ahead: timedelta = timedelta(0)) -> Ac
 def stripe_of(money: LowMoney) -> StripeClient:
     """Stripe's own client, for what its owner does there by hand."""
     return StripeClient(money.stripe_key, base_addresses={"api": money.stripe_url}, max_network_retries=0)
+
+
+async def intents_of(money: LowMoney, account_id: str) -> list[Any]:
+    customer, _ = await money.customer(account_id)
+    return stripe_of(money).v1.payment_intents.list({"customer": customer}).data
+
+
+async def attempts_of(money: LowMoney, account_id: str) -> list[dict[str, Any]]:
+    """Return what Stripe tried to take, declined or not."""
+    customer, _ = await money.customer(account_id)
+    return [charge for charge in money.controls.charges() if charge["customer"] == customer]
+
+
+async def run_sql(money: LowMoney, statement: str, **values: Any) -> None:
+    async with money.engine.begin() as connection:
+        await connection.execute(text(statement), values)
