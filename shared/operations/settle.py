@@ -142,6 +142,7 @@ class _Settling:
             charge_id=self._intent.charge_id,
             receipt_url=self._intent.receipt_url,
             detail=None,
+            invoice_due_at=topups.in_time(_NOW),
         )
         return Outcome(await insert_alerts(self._connection, [alert]), notes(moved.due_id))
 
