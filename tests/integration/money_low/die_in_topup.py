@@ -76,12 +76,12 @@ class Payments:
 
 
 async def _main() -> None:
-    database_url, stripe_url, key, topup_id, when, what, number, seconds_ahead = sys.argv[1:]
+    database_url, stripe_url, key, topup_id, when, what, number, *seconds_ahead = sys.argv[1:]
     death = Death(when, what, int(number))
     engine = cast("AsyncEngine", Engine(create_engine(database_url), death))
     payments = cast("StripePayments", Payments(StripePayments(StripeConnection(key, stripe_url)), death))
     policy = SettlePolicy(timedelta(hours=1), timedelta(hours=1))
-    ahead = timedelta(seconds=float(seconds_ahead))
+    ahead = timedelta(seconds=float(*seconds_ahead))
     await TopUps(engine, payments, lambda: utc_now() + ahead, policy).handle([topup_id])
 
 
