@@ -9,7 +9,7 @@ from typing import Any, cast
 import stripe
 
 from shared.domain.errors import PaygError
-from shared.settings import Settings
+from shared.settings import LOCAL_URL, Settings
 
 _TIMEOUT_S = 20.0
 
@@ -36,11 +36,15 @@ class CardDeclinedError(PaygError):
 
 
 class StripeConnection:
-    """A client of one account. ``base_url`` is only for a fake, and a live key never talks to one."""
+    """A client of one account. ``base_url`` is only for a fake, and a live key never talks to one.
 
-    def __init__(self, api_key: str, base_url: str | None = None) -> None:
+    ``public_url`` is where Stripe sends people back to.
+    """
+
+    def __init__(self, api_key: str, base_url: str | None = None, public_url: str = LOCAL_URL) -> None:
         if base_url and not api_key.startswith("sk_test_"):
             raise PaymentRefusedError("PAYG_STRIPE_API_BASE is for a fake Stripe, which takes only test keys")
+        self.public_url = public_url.rstrip("/")
         self.live = not api_key.startswith(("sk_test_", "rk_test_"))
         addresses = {"base_addresses": {"api": base_url}} if base_url else {}
         self.client: Any = stripe.StripeClient(
@@ -71,4 +75,13 @@ def configured_connection(settings: Settings) -> StripeConnection | None:
     """Return the Stripe account that the settings name, or None where payments are off."""
     if settings.stripe_api_key is None:
         return None
-    return StripeConnection(settings.stripe_api_key.get_secret_value(), settings.stripe_api_base)
+    return StripeConnection(
+        settings.stripe_api_key.get_secret_value(), settings.stripe_api_base, settings.public_url
+    )
+
+
+def id_of(reference: Any) -> str | None:  # noqa: ANN401 - an id, or the object it stands for
+    """Return the id in a field of a Stripe object that is an id or, expanded, the object itself."""
+    if reference is None:
+        return None
+    return reference if isinstance(reference, str) else str(reference.id)

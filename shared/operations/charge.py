@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db import topups
 from shared.db.topups import Topup
-from shared.domain.topup import OPEN_STATES, TopupState
+from shared.domain.topup import OPEN_STATES, Channel, TopupState
 from shared.gateways.stripe_connection import PaymentRefusedError
 from shared.gateways.stripe_payments import Intent, StripePayments
+from shared.operations.checkout import Checkouts
 from shared.operations.payment_steps import Outcome
 from shared.operations.settle import ACTION_EXPIRES, SettlePolicy, quarantine_topup, settle
 
@@ -39,6 +40,7 @@ class Charging:
         self._payments = payments
         self._now = now
         self._policy = policy
+        self._checkouts = Checkouts(engine, payments, now, policy)
 
     async def look_again(self, step_id: str, at: datetime) -> None:
         async with self._engine.begin() as connection:
@@ -50,6 +52,8 @@ class Charging:
     async def advance(self, step_id: str) -> Outcome:
         async with self._engine.connect() as connection:
             topup = await topups.load_topup(connection, step_id)
+        if topup is not None and topup.channel is Channel.CHECKOUT:
+            return await self._checkouts.advance(topup)
         if topup is not None and topup.state is TopupState.PENDING:
             topup = await self._create(topup)
         if topup is None or topup.state not in OPEN_STATES or self._waits(topup):
