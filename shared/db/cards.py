@@ -8,7 +8,7 @@ from shared.db.payment_tables import payment_customers
 
 # Two that make a customer at once have made the same one; whoever is second finds it here.
 _REPLACE_CUSTOMER = text("""
-    UPDATE payment_customers SET customer_id = :customer_id, payment_method_id = NULL
+    UPDATE payment_customers SET customer_id = :customer_id
     WHERE account_id = :account_id AND customer_id = :gone
 """)
 _USE_CARD = text("""
@@ -33,7 +33,7 @@ async def add_customer(connection: AsyncConnection, account_id: str, customer_id
 
 
 async def replace_customer(connection: AsyncConnection, account_id: str, gone: str, customer_id: str) -> None:
-    """Write another customer in the place of one that was deleted at Stripe; its card went with it."""
+    """Write another customer in the place of one that was deleted at Stripe."""
     values = {"account_id": account_id, "gone": gone, "customer_id": customer_id}
     await connection.execute(_REPLACE_CUSTOMER, values)
 

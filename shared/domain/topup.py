@@ -51,6 +51,10 @@ OPEN_STATES = (
 )
 
 
+#: The highest cap on a number of top-ups.
+MOST_TOPUPS = 1_000_000
+
+
 class Preset(StrEnum):
     """Kinds of use that an automatic top-up suits."""
 
@@ -143,8 +147,8 @@ def _passes(taken_nanos: int, auto: AutoTopup, cap_nanos: int | None) -> bool:
 
 def check_caps(auto: AutoTopup) -> str | None:
     """Return what is wrong with the settings of an automatic top-up, or None."""
-    if min(auto.max_per_day, auto.max_per_month) < 1:
-        return "a cap on the number of top-ups is at least 1"
+    if not all(1 <= count <= MOST_TOPUPS for count in (auto.max_per_day, auto.max_per_month)):
+        return f"a cap on the number of top-ups is between 1 and {MOST_TOPUPS:,}"
     caps = [cap for cap in (auto.max_per_day_nanos, auto.max_per_month_nanos) if cap is not None]
     if caps and min(caps) < auto.amount_nanos:
         return "a cap on money that is below the amount of one top-up would never let any through"

@@ -8,10 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.db import cards as sql
 from shared.gateways.stripe_cards import StripeCards
 from shared.gateways.stripe_payments import StripePayments
-from shared.operations.cards import adopt_card, lose_card
+from shared.operations.cards import DELETED, adopt_card, lose_card
 from shared.operations.payment_steps import Outcome
-
-_DELETED = "its customer was deleted at Stripe, and the card with it: add one with `payg card add`"
 
 
 class CardEvents:
@@ -45,5 +43,5 @@ class CardEvents:
         if not await self._cards.is_deleted(customer_id):
             return Outcome()
         async with self._engine.begin() as connection:
-            lost = await lose_card(connection, self._now(), customer_id=customer_id, why=_DELETED)
+            lost = await lose_card(connection, self._now(), customer_id=customer_id, why=DELETED)
         return Outcome(lost)

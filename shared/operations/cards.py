@@ -18,7 +18,8 @@ from shared.gateways.stripe_checkout import StripeCheckout
 from shared.gateways.stripe_payments import StripePayments
 from shared.ids import new_id
 
-_REMOVED = "the card that was charged was removed: choose another with `payg card default`, then turn it on"
+REMOVED = "the card that was charged was removed: choose another with `payg card default`, then turn it on"
+DELETED = "its customer was deleted at Stripe, and the card with it: add one with `payg card add`"
 
 
 def required(payments: StripePayments | None) -> StripePayments:
@@ -36,7 +37,10 @@ async def account_exists(engine: AsyncEngine, account_id: str) -> None:
 
 
 async def customer_of(engine: AsyncEngine, cards: StripeCards, account_id: str) -> str:
-    """Return the account's customer at Stripe: made once, and anew where it was deleted there."""
+    """Return the account's customer at Stripe: made once, and anew where it was deleted there.
+
+    With a customer its card is gone, and automatic top-up off.
+    """
     async with engine.connect() as connection:
         customer = await topups.find_customer(connection, account_id)
     before = str(customer["customer_id"]) if customer else None
@@ -45,6 +49,8 @@ async def customer_of(engine: AsyncEngine, cards: StripeCards, account_id: str) 
     made = await cards.create_customer(account_id, before)
     async with engine.begin() as connection:
         if before:
+            now = await database_time(connection)
+            await lose_card(connection, now, customer_id=before, why=DELETED)
             await sql.replace_customer(connection, account_id, before, made)
         else:
             await sql.add_customer(connection, account_id, made)
@@ -148,7 +154,7 @@ async def lose_card(
     *,
     card: str | None = None,
     customer_id: str | None = None,
-    why: str = _REMOVED,
+    why: str = REMOVED,
 ) -> list[int]:
     """Charge a card, or any of a customer, no more; without one automatic top-up is off. Return alerts."""
     account_id = await sql.lose_card(connection, card=card, customer_id=customer_id)

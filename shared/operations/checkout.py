@@ -6,7 +6,6 @@ event names it, and by the clock.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -62,8 +61,9 @@ async def create_checkout(
     if topup is None or topup.state is not TopupState.PENDING:
         return show_topup(made)
     try:
-        with suppress(PaymentUnavailableError):
-            await open_page(engine, stripe, topup, now)
+        await open_page(engine, stripe, topup, now)
+    except PaymentUnavailableError as error:
+        return show_topup(made) | {"detail": f"the page is opened once Stripe answers: {error}"}
     except PaymentRefusedError as error:
         await quarantine_topup(engine, topup.topup_id, str(error), now)
         raise

@@ -15,6 +15,7 @@ from shared.domain.topup import (
     MAXIMUM_NANOS,
     MINIMUM_NANOS,
     NANOS_PER_CENT,
+    AutoTopup,
     Channel,
     TopupState,
     check_caps,
@@ -55,6 +56,8 @@ async def set_auto_topup(
     check_amount(amount_nanos)
     if threshold_nanos < 0:
         raise RefusedError("the threshold of an automatic top-up is not negative")
+    named = FIRST_CAPS | (caps or Caps())
+    _check(AutoTopup(enabled=True, threshold_nanos=threshold_nanos, amount_nanos=amount_nanos, **named))
     await account_exists(engine, account_id)
     if payment_method is not None:
         await save_card(engine, payments, account_id, payment_method)
@@ -71,8 +74,7 @@ async def set_auto_topup(
             **(caps or {}),
         }
         saved = await sql.save_auto_topup(connection, account_id, values, FIRST_CAPS)
-        if wrong := check_caps(sql.auto_topup_of(saved)):
-            raise RefusedError(wrong)
+        _check(sql.auto_topup_of(saved))  # with the caps that were there before
         await evaluations.mark_due(connection, [account_id])
     return await show_auto_topup(engine, account_id)
 
@@ -194,3 +196,8 @@ def check_amount(amount_nanos: int) -> None:
         raise RefusedError(f"a top-up is at most ${format_dollars(MAXIMUM_NANOS)}")
     if amount_nanos % NANOS_PER_CENT:
         raise RefusedError("a top-up is a whole number of cents")
+
+
+def _check(auto: AutoTopup) -> None:
+    if wrong := check_caps(auto):
+        raise RefusedError(wrong)

@@ -124,8 +124,8 @@ def test_a_cap_of_the_month_in_money_outlasts_one_of_the_day_in_number() -> None
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ({"max_per_day": 0}, "at least 1"),
-        ({"max_per_month": 0}, "at least 1"),
+        ({"max_per_day": 0}, "between 1 and"),
+        ({"max_per_month": 1_000_001}, "between 1 and"),
         ({"max_per_day_nanos": 25 * DOLLAR - 1}, "below the amount"),
         ({"max_per_month_nanos": 25 * DOLLAR - 1}, "below the amount"),
     ],

@@ -194,6 +194,8 @@ async def test_after_its_customer_was_deleted_a_card_makes_another(money: LowMon
     card = await add(money, account_id, "pm_card_mastercard")
     assert await customer(money, account_id) != deleted
     assert await cards(money, account_id) == {card: True}
+    assert "deleted" in (await show_auto_topup(money.engine, account_id))["disabled_because"]
+    assert await money.alerts(account_id) == ["topup.disabled"]
     again = await delete_customer(money, account_id)
     await add(money, account_id)
     assert await customer(money, account_id) not in {deleted, again}

@@ -258,6 +258,7 @@ async def test_stripe_away_leaves_a_top_up_whose_page_is_opened_once_it_is_back(
     money.controls.fault(**_FAULTS[fault], path=_SESSIONS, method="POST")
     account_id, topup = await begun(money, idempotency_key="k")
     assert (topup["state"], topup["checkout_url"]) == ("pending", None)
+    assert "once Stripe answers" in topup["detail"]
     await money.topups().handle([topup["id"]])
     opened = await begin(money, account_id, idempotency_key="k")
     assert (opened["id"], opened["state"]) == (topup["id"], "created")

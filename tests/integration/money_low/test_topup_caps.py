@@ -135,7 +135,13 @@ async def test_saving_again_keeps_the_caps_that_are_not_named(money: LowMoney) -
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"amount": 101}, {"max_per_day_nanos": 24 * DOLLAR}, {"max_per_day": 0}, {"max_per_month": -1}],
+    [
+        {"amount": 101},
+        {"max_per_day_nanos": 24 * DOLLAR},
+        {"max_per_day_nanos": 0},
+        {"max_per_day": 0},
+        {"max_per_month": 2**40},
+    ],
     ids=str,
 )
 async def test_caps_that_would_let_nothing_through_are_refused_and_nothing_is_saved(
