@@ -78,5 +78,6 @@ def main() -> None:
 
 
 def _fail(message: object, status: int) -> None:
-    remarks.print(f"payg: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    line = " ".join(str(message).split())  # what others say may have more than one
+    remarks.print(f"payg: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
     raise SystemExit(status)

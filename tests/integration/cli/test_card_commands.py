@@ -8,6 +8,7 @@ import pytest
 from payg_command import Done, Inside
 
 from sandbox.stripe import FakeStripe
+from sandbox.stripe.controls import Controls
 
 Payments = Callable[[str], Done]
 
@@ -129,6 +130,12 @@ def test_wrong_settings_of_automatic_top_up_are_told_apart(paying: Payments, acc
     wrong = f"account autotopup {account} --preset light --payment-method pm_card_visa --max-per-day-usd 19"
     paying(wrong).assert_fails(1, "below the amount")
     assert paying(f"account autotopup {account}").object["enabled"] is False
+
+
+def test_stripe_away_is_one_line(paying: Payments, account: str, card_stripe: FakeStripe) -> None:
+    with Controls(card_stripe.url) as controls:
+        controls.fault("lose_request")
+        paying(f"card add {account} pm_card_visa").assert_fails(1, "Stripe")
 
 
 def test_without_a_key_of_stripes_it_says_that_payments_are_off(inside: Inside, account: str) -> None:
