@@ -17,6 +17,7 @@ from shared.domain.events import TimeLimits
 from shared.domain.pricing import BEGINNING_OF_TIME
 
 ENV_FILE = Path(".payg/env")
+LOCAL_URL = "http://127.0.0.1:8080"
 
 
 class SettingsError(PaygError):
@@ -65,6 +66,9 @@ class Settings(BaseSettings):
     late_record_grace_s: int = Field(3600, ge=0, description="how long a cycle takes records after its end")
     stripe_api_key: SecretStr | None = Field(None, description="without it everything but payments works")
     stripe_api_base: str | None = Field(None, description="address of a fake Stripe; takes only test keys")
+    public_url: Annotated[str, _starts_with("https://", "http://")] = Field(
+        LOCAL_URL, description="address of the HTTP tier as browsers reach it; Stripe sends people back there"
+    )
     topup_cooldown_s: int = Field(
         60, ge=0, description="wait after an automatic top-up that left the balance below the threshold"
     )

@@ -2,6 +2,8 @@
 
 pending → created → confirming → succeeded | processing | retry_wait | action_required
                                | failed | canceled | quarantined
+
+Which move is allowed, and who makes it, is in ``topup_states``.
 """
 
 from dataclasses import dataclass
@@ -12,6 +14,13 @@ from shared.domain.money import NANOS_PER_DOLLAR
 
 MINIMUM_NANOS = 5 * NANOS_PER_DOLLAR
 NANOS_PER_CENT = NANOS_PER_DOLLAR // 100
+
+
+class Channel(StrEnum):
+    """How a top-up is paid: with a card that was saved before, or by its owner on a page of Stripe's."""
+
+    CARD = "card"
+    CHECKOUT = "checkout"
 
 
 class TopupState(StrEnum):
@@ -138,3 +147,13 @@ HARD_DECLINES = frozenset(
     }
 )
 SOFT_DECLINES_BEFORE_OFF = 3
+#: No attempt: the owner has to authenticate first.
+AUTHENTICATION_REQUIRED = "authentication_required"
+#: So long an owner may take to authenticate.
+ACTION_EXPIRES = timedelta(hours=24)
+
+
+def retry_wait(first: timedelta, declines: int) -> timedelta:
+    """Return how long to wait after so many soft declines in a row: four times longer after each."""
+    times: int = 4 ** (max(declines, 1) - 1)
+    return first * times
