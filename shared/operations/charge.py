@@ -171,8 +171,13 @@ class Charging:
         return await self._confirm(step, begun) if begun else seen
 
     async def _confirm(self, step: Step, topup: Topup) -> Intent:
-        confirm = self._payments.ask_owner if step is Step.ASK else self._payments.confirm_intent
-        return await confirm(topup.topup_id, _intent_of(topup), str(topup.payment_method_id), topup.attempt)
+        """Ask Stripe to charge; where the owner has to authenticate, ask for the page to do it at."""
+        question = (topup.topup_id, _intent_of(topup), str(topup.payment_method_id), topup.attempt)
+        if step is Step.CHARGE:
+            intent = await self._payments.confirm_intent(*question)
+            if next_step(topup, intent, self._now(), wanted=True) is not Step.ASK:
+                return intent
+        return await self._payments.ask_owner(*question)
 
     async def _change(self, seen: Topup, values: dict[str, Any]) -> Topup | None:
         """Write a step under the row's lock, if the top-up stands as it was seen, and return it."""
