@@ -137,6 +137,11 @@ class LowMoney:
     async def state(self, topup_id: str) -> str:
         return str((await self.topup(topup_id))["state"])
 
+    async def customer(self, account_id: str) -> tuple[str, str]:
+        """Return the account's customer at Stripe, and the saved card."""
+        (row,) = await self.rows("SELECT * FROM payment_customers WHERE account_id = :id", id=account_id)
+        return row["customer_id"], row["payment_method_id"]
+
     async def auto(self, account_id: str) -> dict[str, Any]:
         return (await self.rows("SELECT * FROM auto_topups WHERE account_id = :id", id=account_id))[0]
 

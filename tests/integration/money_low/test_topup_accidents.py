@@ -133,7 +133,7 @@ async def test_a_card_that_goes_in_flight_ends_the_top_up_and_says_so(
     money: LowMoney, gone: str, *, automatic: bool
 ) -> None:
     account_id, topup_id = await (money.due() if automatic else money.by_hand())
-    customer, card = await _customer(money, account_id)
+    customer, card = await money.customer(account_id)
 
     def go() -> None:
         if "removed" in gone:
@@ -155,7 +155,7 @@ async def test_a_card_that_goes_in_flight_ends_the_top_up_and_says_so(
 async def test_a_card_that_is_replaced_in_flight_is_charged_in_place_of_the_old_one(money: LowMoney) -> None:
     account_id, topup_id = await money.due()
     await beside(money, "confirm_intent").until_killed(topup_id)
-    _, card = await _customer(money, account_id)
+    _, card = await money.customer(account_id)
     await save_card(money.engine, money.payments, account_id, "pm_card_mastercard")
     stripe_of(money).v1.payment_methods.detach(card)
     await money.topups().handle([topup_id])
@@ -308,7 +308,7 @@ async def test_a_top_up_by_checkout_is_left_to_its_page(money: LowMoney) -> None
     asked = len(money.controls.requests(money.stripe_key))
     await money.topups(ahead=DAY).handle([topup_id])
     assert len(money.controls.requests(money.stripe_key)) == asked
-    customer, _ = await _customer(money, account_id)
+    customer, _ = await money.customer(account_id)
     intent = await money.payments.create_intent(topup_id, account_id, customer, 25 * DOLLAR)
     await _run(money, "UPDATE topups SET payment_intent_id = :id", id=intent.intent_id)
     await money.topups(ahead=DAY).handle([topup_id])
@@ -327,19 +327,14 @@ async def test_the_clock_finds_a_step_that_a_process_died_with(money: LowMoney) 
     assert found == [topup_id]
 
 
-async def _customer(money: LowMoney, account_id: str) -> tuple[str, str]:
-    (row,) = await money.rows("SELECT * FROM payment_customers WHERE account_id = :id", id=account_id)
-    return row["customer_id"], row["payment_method_id"]
-
-
 async def _intents(money: LowMoney, account_id: str) -> list[Any]:
-    customer, _ = await _customer(money, account_id)
+    customer, _ = await money.customer(account_id)
     return stripe_of(money).v1.payment_intents.list({"customer": customer}).data
 
 
 async def _attempts(money: LowMoney, account_id: str) -> list[dict[str, Any]]:
     """Return what Stripe tried to take, declined or not."""
-    customer, _ = await _customer(money, account_id)
+    customer, _ = await money.customer(account_id)
     return [charge for charge in money.controls.charges() if charge["customer"] == customer]
 
 
