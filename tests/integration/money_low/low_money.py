@@ -123,7 +123,7 @@ class LowMoney:
 
     async def settle(self, topup_id: str, intent: Intent, **other: Any) -> None:
         """Bring a top-up to where an intent is, as a webhook or the reconciler does; or another one is."""
-        told = replace(intent, attempt=None, **other)
+        told = replace(intent, **{"attempt": None, **other})
         await settle(self.engine, topup_id, told, utc_now(), SettlePolicy(RETRY, GRACE))
 
     async def named_by(self, due_ids: list[int]) -> list[str]:

@@ -106,6 +106,20 @@ async def test_a_late_word_of_the_first_decline_is_not_counted_for_the_second_at
     await money.assert_charged_and_credited(account_id, 2_500)
 
 
+async def test_a_decline_without_a_charge_counts_only_as_the_answer_to_the_attempt(money: LowMoney) -> None:
+    account_id, topup_id = await money.due(card=DECLINED)
+    await money.topups().handle([topup_id])
+    await beside(money, "confirm_intent", AFTER_RETRY).until_killed(topup_id)
+    row = await money.topup(topup_id)
+    intent = await money.payments.retrieve_intent(row["payment_intent_id"])
+    await money.settle(topup_id, intent, failed_charge_id=None)
+    assert (await money.auto(account_id))["soft_declines"] == 1
+    for _ in range(2):
+        await money.settle(topup_id, intent, failed_charge_id=None, attempt=row["attempt"])
+    assert (await money.auto(account_id))["soft_declines"] == 2
+    await money.assert_charged_and_credited(account_id)
+
+
 @pytest.mark.parametrize("status", ["processing", "requires_action"])
 async def test_an_old_word_moves_a_top_up_that_waits_for_its_retry_nowhere(
     money: LowMoney, status: str
@@ -145,7 +159,9 @@ async def test_a_card_that_goes_in_flight_ends_the_top_up_and_says_so(
     topups.before = go
     await topups.handle(topup_id)
     assert await money.state(topup_id) == "failed"
-    assert ("removed" if "removed" in gone else "deleted") in (await money.topup(topup_id))["detail"]
+    row = await money.topup(topup_id)
+    assert ("removed" if "removed" in gone else "deleted") in row["detail"]
+    assert row["attempt"] == 1
     told = ["topup.failed", "topup.disabled"] if automatic else ["topup.failed"]
     assert await money.alerts(account_id) == told
     assert faults_of(money.controls.requests(money.stripe_key)) == []
@@ -217,6 +233,18 @@ async def test_switched_off_while_a_retry_waits_it_is_canceled(money: LowMoney) 
     await money.topups(ahead=AFTER_RETRY).handle([topup_id])
     assert await money.state(topup_id) == "canceled"
     assert [intent.status for intent in await _intents(money, account_id)] == ["canceled"]
+    await money.assert_charged_and_credited(account_id)
+
+
+async def test_what_its_owner_switched_off_is_not_switched_off_again_by_a_decline(money: LowMoney) -> None:
+    account_id, topup_id = await money.due(card="pm_card_chargeDeclinedStolenCard")
+    money.controls.fault("lose_response", **CONFIRM)
+    await money.topups().handle([topup_id])
+    await switch_off_auto_topup(money.engine, account_id)
+    await money.topups().handle([topup_id])
+    assert await money.state(topup_id) == "failed"
+    assert await money.alerts(account_id) == ["topup.failed"]
+    assert (await money.auto(account_id))["disabled_because"] == "switched off"
     await money.assert_charged_and_credited(account_id)
 
 
