@@ -72,7 +72,9 @@ class Settings(BaseSettings):
     topup_cooldown_s: int = Field(
         60, ge=0, description="wait after an automatic top-up that left the balance below the threshold"
     )
-    topup_retry_s: int = Field(3600, ge=1, description="wait before a softly declined card is tried again")
+    topup_retry_s: int = Field(
+        3600, ge=1, description="wait before a declined card is tried again; the next is longer"
+    )
     shutdown_s: int = Field(25, ge=1, description="how long a process may take to stop")
     api_host: str = Field("127.0.0.1", description="address the HTTP tier listens on")
     api_port: int = Field(8080, ge=0, le=65535, description="port the HTTP tier listens on")

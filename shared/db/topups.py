@@ -2,10 +2,22 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, func, insert, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Interval,
+    RowMapping,
+    Select,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,6 +32,7 @@ from shared.domain.topup import (
     day_start,
     month_start,
 )
+from shared.domain.topup_states import check_move
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +45,15 @@ class Topup:
     state: TopupState
     channel: Channel
     amount_nanos: int
-    payment_method_id: str  # empty where Checkout takes the card
+    payment_method_id: str | None
     payment_intent_id: str | None
     attempt: int
-    changed_at: datetime
     created_at: datetime
     saves_card: bool
     checkout_session_id: str | None
     create_attempt: int
+    declined_charge_id: str | None
+    waits_until: datetime | None
 
 
 # Balance and top-ups in one statement: a top-up that is open no more is in the balance read with it.
@@ -124,6 +138,19 @@ async def change_auto_topup(connection: AsyncConnection, account_id: str, values
     )
 
 
+async def is_enabled(connection: AsyncConnection, account_id: str) -> bool:
+    """Whether automatic top-up is on."""
+    query = select(auto_topups.c.enabled).where(auto_topups.c.account_id == account_id)
+    return bool((await connection.execute(query)).scalar_one_or_none())
+
+
+async def switch_off(connection: AsyncConnection, account_id: str, why: str) -> bool:
+    """Switch automatic top-up off; false where it was off."""
+    on = (auto_topups.c.account_id == account_id) & auto_topups.c.enabled
+    off = update(auto_topups).where(on).values(enabled=False, disabled_because=why)
+    return (await connection.execute(off)).rowcount > 0
+
+
 async def count_soft_decline(connection: AsyncConnection, account_id: str) -> int:
     """Count one more soft decline in a row; return how many there are now."""
     changed = await connection.execute(
@@ -187,31 +214,48 @@ async def load_topup(connection: AsyncConnection, topup_id: str, *, lock: bool =
         topups.c.state,
         topups.c.channel,
         topups.c.amount_nanos,
-        func.coalesce(topups.c.payment_method_id, ""),
+        topups.c.payment_method_id,
         topups.c.payment_intent_id,
         topups.c.attempt,
-        topups.c.updated_at,
         topups.c.created_at,
         topups.c.saves_card,
         topups.c.checkout_session_id,
         topups.c.create_attempt,
+        topups.c.declined_charge_id,
+        topups.c.waits_until,
     ).where(topups.c.topup_id == topup_id)
     row = (await connection.execute(query.with_for_update() if lock else query)).one_or_none()
-    return Topup(row[0], row[1], row[2], TopupState(row[3]), Channel(row[4]), *row[5:]) if row else None
+    if row is None:
+        return None
+    known = {"state": TopupState(row.state), "channel": Channel(row.channel)}
+    return Topup(**{**row._mapping, **known})  # noqa: SLF001 - SQLAlchemy's public name for it
 
 
 async def change_topup(connection: AsyncConnection, topup: Topup, values: Mapping[str, Any]) -> None:
-    """Change a top-up."""
+    """Change a top-up. Raises IllegalMoveError for a move that is not in the table of transitions."""
+    if "state" in values:
+        check_move(topup.state, values["state"])
     mine = (topups.c.account_id == topup.account_id) & (topups.c.topup_id == topup.topup_id)
     await connection.execute(update(topups).where(mine).values(**values, updated_at=func.clock_timestamp()))
 
 
-async def look_again(connection: AsyncConnection, topup_id: str, at: datetime) -> None:
-    """Let a top-up that waits for nothing but us be looked at again then."""
-    ours = (TopupState.PENDING, TopupState.CREATED, TopupState.CONFIRMING, TopupState.PROCESSING)
-    await connection.execute(
-        update(topups).where(topups.c.topup_id == topup_id, topups.c.state.in_(ours)).values(next_step_at=at)
-    )
+def in_time(wait: timedelta) -> ColumnElement[datetime]:
+    """Return the time after a wait, by the database's clock: the one that all processes share."""
+    return func.clock_timestamp(type_=DateTime(timezone=True)) + literal(wait, Interval)
+
+
+async def look_again(
+    connection: AsyncConnection, topup_id: str, at: datetime | ColumnElement[datetime]
+) -> None:
+    """Let an open top-up be looked at again then."""
+    mine = (topups.c.topup_id == topup_id) & topups.c.state.in_(OPEN_STATES)
+    await connection.execute(update(topups).where(mine).values(next_step_at=at))
+
+
+async def note(connection: AsyncConnection, topup_id: str, detail: str) -> None:
+    """Let people see why an open top-up does not go on."""
+    mine = (topups.c.topup_id == topup_id) & topups.c.state.in_(OPEN_STATES)
+    await connection.execute(update(topups).where(mine).values(detail=detail))
 
 
 async def list_topups(connection: AsyncConnection, account_id: str | None) -> Sequence[RowMapping]:

@@ -2,6 +2,8 @@
 
 pending → created → confirming → succeeded | processing | retry_wait | action_required
                                | failed | canceled | quarantined
+
+Which move is allowed, and who makes it, is in ``topup_states``.
 """
 
 from collections.abc import Mapping
@@ -197,3 +199,13 @@ HARD_DECLINES = frozenset(
     }
 )
 SOFT_DECLINES_BEFORE_OFF = 3
+#: No attempt: the owner has to authenticate first.
+AUTHENTICATION_REQUIRED = "authentication_required"
+#: So long an owner may take to authenticate.
+ACTION_EXPIRES = timedelta(hours=24)
+
+
+def retry_wait(first: timedelta, declines: int) -> timedelta:
+    """Return how long to wait after so many soft declines in a row: four times longer after each."""
+    times: int = 4 ** (max(declines, 1) - 1)
+    return first * times

@@ -3,7 +3,7 @@
 Sources: https://docs.stripe.com/api/idempotent_requests, https://docs.stripe.com/error-handling
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, cast
 
 import stripe
@@ -27,8 +27,20 @@ class PaymentUnavailableError(PaygError, ConnectionError):
     """Stripe did not answer, or asks to come back later. Nothing is known of what it did."""
 
 
+class AnswerRepeatedError(PaymentUnavailableError):
+    """Stripe repeats an error of its own from before, and will for a day: ask under another key."""
+
+
 class PaymentRefusedError(PaygError):
     """Stripe will not do this, now or later: a mistake of ours or of a setting."""
+
+
+class KeyUsedError(PaymentRefusedError):
+    """An idempotency key was used for something else: ask under another one."""
+
+
+class NoSuchObjectError(PaymentRefusedError):
+    """Stripe does not know an object: it is gone, or the API key is that of another account."""
 
 
 class CardDeclinedError(PaygError):
@@ -57,18 +69,31 @@ class StripeConnection:
     async def call(self, request: Awaitable[Any]) -> Any:  # noqa: ANN401 - a Stripe object
         """Return Stripe's answer.
 
-        Raises CardDeclinedError, PaymentUnavailableError, PaymentRefusedError.
+        Raises CardDeclinedError, PaymentUnavailableError, PaymentRefusedError, and the special cases of both.
         """
         try:
             return await request
         except stripe.CardError as error:
             raise CardDeclinedError(str(error.user_message or error)) from error
         except _COME_BACK as error:
-            raise PaymentUnavailableError(f"Stripe did not do it: {error}") from error
+            unavailable = AnswerRepeatedError if _is_repeated(error) else PaymentUnavailableError
+            raise unavailable(f"Stripe did not do it: {error}") from error
         except stripe.IdempotencyError as error:
-            raise PaymentRefusedError(f"an idempotency key was used for something else: {error}") from error
+            raise KeyUsedError(f"an idempotency key was used for something else: {error}") from error
+        except stripe.InvalidRequestError as error:
+            refused = NoSuchObjectError if error.code == "resource_missing" else PaymentRefusedError
+            raise refused(f"Stripe refuses: {error}") from error
         except stripe.StripeError as error:
             raise PaymentRefusedError(f"Stripe refuses: {error}") from error
+
+
+def is_replay(headers: Mapping[str, str] | None) -> bool:
+    """Whether an answer with these headers was given before, under the same idempotency key."""
+    return (headers or {}).get("idempotent-replayed") == "true"
+
+
+def _is_repeated(error: stripe.StripeError) -> bool:
+    return (error.http_status or 0) >= 500 and is_replay(error.headers)
 
 
 def configured_connection(settings: Settings) -> StripeConnection | None:

@@ -22,7 +22,8 @@ from shared.gateways.stripe_connection import PaymentRefusedError, PaymentUnavai
 from shared.gateways.stripe_payments import StripePayments
 from shared.operations.cards import account_exists, adopt_card, customer_of, required
 from shared.operations.payment_steps import Outcome
-from shared.operations.settle import SettlePolicy, quarantine_topup, settle
+from shared.operations.settle import SettlePolicy, settle
+from shared.operations.topup_ends import give_up, quarantine_topup
 from shared.operations.topups import ask, asked, asked_before, check_amount, show_topup
 
 #: Stripe takes 30 minutes to 24 hours from its own now: an hour is for clocks that differ.
@@ -115,12 +116,10 @@ class Checkouts:
 
     async def advance(self, topup: Topup) -> Outcome:
         """Open its page, or see what became of it. Raises PaymentUnavailableError, PaymentRefusedError."""
+        if topup.state is TopupState.SUCCEEDED:
+            return Outcome()
         if topup.checkout_session_id is None:
-            if topup.state is TopupState.PENDING:
-                await open_page(self._engine, self._payments, topup, self._now())
-            return Outcome()
-        if topup.state in (TopupState.SUCCEEDED, TopupState.QUARANTINED):
-            return Outcome()
+            return await self._without_session(topup)
         session = await StripeCheckout(self._payments.connection).retrieve(topup.checkout_session_id)
         if session.reference != topup.topup_id:
             raise PaymentRefusedError(f"{session.session_id} is the session of {session.reference}")
@@ -140,6 +139,15 @@ class Checkouts:
             topup = await topups.load_topup(connection, topup_id) if topup_id else None
         return await self.advance(topup) if topup else Outcome()
 
+    async def _without_session(self, topup: Topup) -> Outcome:
+        """Open its page; an intent that came to be known without one, as from a restored backup, counts."""
+        if topup.payment_intent_id is not None:
+            intent = await self._payments.retrieve_intent(topup.payment_intent_id)
+            return await settle(self._engine, topup.topup_id, intent, self._now(), self._policy)
+        if topup.state is TopupState.PENDING:
+            await open_page(self._engine, self._payments, topup, self._now())
+        return Outcome()
+
     async def _settle(self, topup: Topup, session: Session) -> Outcome:
         if session.intent_id is None:
             raise PaymentRefusedError(f"{session.session_id} is complete, and has no payment intent")
@@ -150,6 +158,10 @@ class Checkouts:
             cards = StripeCards(self._payments.connection)
             await adopt_card(self._engine, cards, topup.account_id, session.card_id)
         intent = await self._payments.retrieve_intent(session.intent_id)
+        if intent.status == "requires_payment_method":
+            # The page is over, so there is no other attempt; a page that is open settles nothing.
+            why, code = "the bank declined after the page was done", intent.decline_code or "generic_decline"
+            return await give_up(self._engine, topup.topup_id, code, why, self._now())
         return await settle(self._engine, topup.topup_id, intent, self._now(), self._policy)
 
     def _look_at(self, topup: Topup) -> datetime:

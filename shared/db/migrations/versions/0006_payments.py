@@ -12,7 +12,8 @@ depends_on = None
 
 STATEMENTS = [
     # A top-up by Checkout has no card of ours, and gets its intent when its owner pays. What refunds reserved
-    # and disputes took of a charge is never more than the charge.
+    # and disputes took of a charge is never more than the charge. Until waits_until no step is taken, however
+    # often one is asked for; at action_url its owner authenticates.
     """
     ALTER TABLE topups
         ALTER COLUMN payment_method_id DROP NOT NULL,
@@ -23,6 +24,8 @@ STATEMENTS = [
         ADD COLUMN checkout_url text,
         ADD COLUMN create_attempt integer NOT NULL DEFAULT 1,
         ADD COLUMN declined_charge_id text,
+        ADD COLUMN waits_until timestamptz,
+        ADD COLUMN action_url text,
         ADD COLUMN idempotency_key text COLLATE "C",
         ADD COLUMN refunded_nanos bigint NOT NULL DEFAULT 0,
         ADD COLUMN disputed_nanos bigint NOT NULL DEFAULT 0,
