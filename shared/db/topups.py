@@ -44,12 +44,14 @@ class Topup:
     topup_id: str
     automatic: bool
     state: TopupState
+    channel: Channel
     amount_nanos: int
     payment_method_id: str | None
     payment_intent_id: str | None
     attempt: int
     created_at: datetime
-    channel: Channel
+    saves_card: bool
+    checkout_session_id: str | None
     create_attempt: int
     declined_charge_id: str | None
     waits_until: datetime | None
@@ -57,18 +59,23 @@ class Topup:
 
 # Balance and top-ups in one statement: a top-up that is open no more is in the balance read with it.
 _AUTOMATIC = text("""
-    SELECT s.*, c.payment_method_id, a.balance_nanos,
-           EXISTS (SELECT FROM topups t WHERE t.account_id = s.account_id AND t.automatic AND t.state IN
-               ('pending', 'created', 'confirming', 'processing', 'retry_wait', 'action_required')) AS open,
-           (SELECT count(*) FROM topups t WHERE t.account_id = s.account_id AND t.automatic
-               AND t.state = 'succeeded' AND t.created_at >= :day) AS today,
-           (SELECT count(*) FROM topups t WHERE t.account_id = s.account_id AND t.automatic
-               AND t.state = 'succeeded' AND t.created_at >= :month) AS this_month,
+    SELECT s.*, c.payment_method_id, a.balance_nanos, taken.*,
            (SELECT CASE WHEN t.state = 'failed' OR t.balance_after_nanos <= s.threshold_nanos
                         THEN t.updated_at END
             FROM topups t WHERE t.account_id = s.account_id AND t.automatic
             ORDER BY t.created_at DESC LIMIT 1) AS last_fell_short_at
     FROM auto_topups s JOIN payment_customers c USING (account_id) JOIN accounts a USING (account_id)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(bool_or(t.state <> 'succeeded'), false) AS open,
+               count(*) FILTER (WHERE t.created_at >= :day) AS today,
+               coalesce(sum(t.amount_nanos) FILTER (WHERE t.created_at >= :day), 0)::bigint AS today_nanos,
+               count(*) FILTER (WHERE t.created_at >= :month) AS this_month,
+               coalesce(sum(t.amount_nanos) FILTER (WHERE t.created_at >= :month), 0)::bigint
+                   AS this_month_nanos
+        FROM topups t
+        WHERE t.account_id = s.account_id AND t.automatic
+          AND t.state = ANY (CAST(:open_states AS text[]) || CAST('succeeded' AS text))
+    ) taken
     WHERE s.account_id = ANY (CAST(:account_ids AS text[])) AND s.enabled AND c.payment_method_id IS NOT NULL
 """)
 
@@ -77,27 +84,52 @@ async def load_automatic(
     connection: AsyncConnection, account_ids: Collection[str], now: datetime
 ) -> dict[str, tuple[AutoTopup, int, TopupHistory, str]]:
     """Return, for accounts with an automatic top-up, its settings, the balance, its history and the card."""
-    parameters = {"account_ids": list(account_ids), "day": day_start(now), "month": month_start(now)}
+    parameters = {
+        "account_ids": list(account_ids),
+        "day": day_start(now),
+        "month": month_start(now),
+        "open_states": list(OPEN_STATES),
+    }
     found = {}
     for row in (await connection.execute(_AUTOMATIC, parameters)).mappings():
-        auto = AutoTopup(
-            row["enabled"],
-            row["threshold_nanos"],
-            row["amount_nanos"],
-            row["max_per_day"],
-            row["max_per_month"],
+        history = TopupHistory(
+            row["open"],
+            row["today"],
+            row["this_month"],
+            row["last_fell_short_at"],
+            row["today_nanos"],
+            row["this_month_nanos"],
         )
-        history = TopupHistory(row["open"], row["today"], row["this_month"], row["last_fell_short_at"])
-        found[row["account_id"]] = (auto, row["balance_nanos"], history, row["payment_method_id"])
+        found[row["account_id"]] = (
+            auto_topup_of(row),
+            row["balance_nanos"],
+            history,
+            row["payment_method_id"],
+        )
     return found
 
 
-async def save_auto_topup(connection: AsyncConnection, account_id: str, values: Mapping[str, Any]) -> None:
-    """Write the settings of an account's automatic top-up."""
-    statement = upsert(auto_topups).values(account_id=account_id, **values)
-    await connection.execute(
-        statement.on_conflict_do_update(constraint="auto_topups_pkey", set_=dict(values))
+def auto_topup_of(row: RowMapping) -> AutoTopup:
+    """Return the settings in a row of ``auto_topups``."""
+    return AutoTopup(
+        row["enabled"],
+        row["threshold_nanos"],
+        row["amount_nanos"],
+        row["max_per_day"],
+        row["max_per_month"],
+        row["max_per_day_nanos"],
+        row["max_per_month_nanos"],
     )
+
+
+async def save_auto_topup(
+    connection: AsyncConnection, account_id: str, values: Mapping[str, Any], first: Mapping[str, Any]
+) -> RowMapping:
+    """Write these settings of an account's automatic top-up, and ``first`` where it had none; return all."""
+    statement = upsert(auto_topups).values(account_id=account_id, **{**first, **values})
+    kept = statement.on_conflict_do_update(constraint="auto_topups_pkey", set_=dict(values))
+    saved: RowMapping = (await connection.execute(kept.returning(auto_topups))).mappings().one()
+    return saved
 
 
 async def change_auto_topup(connection: AsyncConnection, account_id: str, values: Mapping[str, Any]) -> None:
@@ -142,13 +174,6 @@ async def find_customer(connection: AsyncConnection, account_id: str) -> RowMapp
     return (await connection.execute(query)).mappings().one_or_none()
 
 
-async def save_customer(connection: AsyncConnection, account_id: str, values: Mapping[str, Any]) -> None:
-    statement = upsert(payment_customers).values(account_id=account_id, **values)
-    await connection.execute(
-        statement.on_conflict_do_update(constraint="payment_customers_pkey", set_=dict(values))
-    )
-
-
 async def insert_topups(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write new top-ups: they are committed before Stripe hears of them."""
     if rows:
@@ -165,11 +190,39 @@ _TOPUP: Select[Any] = select(
     topups.c.payment_intent_id,
     topups.c.attempt,
     topups.c.created_at,
+    topups.c.saves_card,
+    topups.c.checkout_session_id,
     topups.c.channel,
     topups.c.create_attempt,
     topups.c.declined_charge_id,
     topups.c.waits_until,
 )
+
+
+async def insert_asked(connection: AsyncConnection, row: Mapping[str, Any]) -> bool:
+    """Write a top-up that a person asked for; false where its idempotency key was used before."""
+    once = (
+        upsert(topups)
+        .values(**row)
+        .on_conflict_do_nothing(
+            index_elements=["account_id", "idempotency_key"], index_where=topups.c.idempotency_key.isnot(None)
+        )
+    )
+    return (await connection.execute(once.returning(topups.c.topup_id))).first() is not None
+
+
+async def find_asked(connection: AsyncConnection, account_id: str, idempotency_key: str) -> RowMapping | None:
+    """Return the top-up that was asked for under a key."""
+    query = select(topups).where(
+        topups.c.account_id == account_id, topups.c.idempotency_key == idempotency_key
+    )
+    return (await connection.execute(query)).mappings().one_or_none()
+
+
+async def find_topup(connection: AsyncConnection, topup_id: str) -> RowMapping | None:
+    """Return all there is to know about a top-up."""
+    query = select(topups).where(topups.c.topup_id == topup_id)
+    return (await connection.execute(query)).mappings().one_or_none()
 
 
 async def load_topup(connection: AsyncConnection, topup_id: str, *, lock: bool = False) -> Topup | None:

@@ -103,3 +103,10 @@ def configured_connection(settings: Settings) -> StripeConnection | None:
     return StripeConnection(
         settings.stripe_api_key.get_secret_value(), settings.stripe_api_base, settings.public_url
     )
+
+
+def id_of(reference: Any) -> str | None:  # noqa: ANN401 - an id, or the object it stands for
+    """Return the id in a field of a Stripe object that is an id or, expanded, the object itself."""
+    if reference is None:
+        return None
+    return reference if isinstance(reference, str) else str(reference.id)

@@ -1,4 +1,4 @@
-"""Charging saved cards: customers, cards, and PaymentIntents in two steps, created and then confirmed.
+"""Charging saved cards: PaymentIntents in two steps, created and then confirmed.
 
 Source: https://docs.stripe.com/payments/paymentintents/lifecycle
 """
@@ -16,6 +16,7 @@ from shared.gateways.stripe_connection import (
     PaymentRefusedError,
     StripeConnection,
     configured_connection,
+    id_of,
     is_replay,
 )
 from shared.settings import Settings
@@ -65,23 +66,6 @@ class StripePayments:
     def __init__(self, connection: StripeConnection) -> None:
         self.connection = connection
         self._client = connection.client
-
-    async def create_customer(self, account_id: str) -> str:
-        """Return the customer of an account, the same one however often it is asked for."""
-        customer = await self.connection.call(
-            self._client.v1.customers.create_async(
-                params={"metadata": {"account_id": account_id}},
-                options={"idempotency_key": f"customer:{account_id}"},
-            )
-        )
-        return str(customer.id)
-
-    async def attach_card(self, customer_id: str, payment_method: str) -> str:
-        """Save a card with a customer; return its id there."""
-        method = await self.connection.call(
-            self._client.v1.payment_methods.attach_async(payment_method, params={"customer": customer_id})
-        )
-        return str(method.id)
 
     async def create_intent(
         self, topup_id: str, account_id: str, customer_id: str, amount_nanos: int, create_attempt: int = 1
@@ -236,10 +220,3 @@ def _read(intent: Any) -> Intent:  # noqa: ANN401 - a Stripe object
 
 def _decline_code(error: Any) -> str:  # noqa: ANN401 - a Stripe object
     return str(getattr(error, "decline_code", None) or getattr(error, "code", None) or "generic_decline")
-
-
-def id_of(reference: Any) -> str | None:  # noqa: ANN401 - an id, or the object it stands for
-    """Return the id of what a Stripe object refers to."""
-    if reference is None:
-        return None
-    return reference if isinstance(reference, str) else str(reference.id)

@@ -23,6 +23,7 @@ from shared.gateways.stripe_connection import (
 )
 from shared.gateways.stripe_payments import CardGoneError, Intent, StripePayments
 from shared.operations.charge_steps import Step, is_waiting, next_step
+from shared.operations.checkout import Checkouts
 from shared.operations.payment_steps import Outcome
 from shared.operations.settle import SettlePolicy, settle
 from shared.operations.topup_ends import cancel_unasked, give_up, quarantine_topup
@@ -49,6 +50,7 @@ class Charging:
         self._payments = payments
         self._now = now
         self._policy = policy
+        self._checkouts = Checkouts(engine, payments, now, policy)
 
     async def look_again(self, step_id: str, at: datetime) -> None:
         async with self._engine.begin() as connection:
@@ -60,10 +62,12 @@ class Charging:
     async def advance(self, step_id: str) -> Outcome:
         async with self._engine.connect() as connection:
             topup = await topups.load_topup(connection, step_id)
-        if topup is None or topup.state not in OPEN_STATES or self._waits(topup):
+        if topup is None:
             return Outcome()
         try:
-            return await self._advance(topup)
+            if topup.channel is Channel.CHECKOUT:
+                return await self._checkouts.advance(topup)
+            return await self._advance(topup) if self._is_due(topup) else Outcome()
         except CardGoneError as error:
             return await give_up(self._engine, step_id, error.code, str(error), self._now())
         except NoSuchObjectError as error:
@@ -72,14 +76,10 @@ class Charging:
                 await topups.note(connection, step_id, str(error))
             raise PaymentUnavailableError(str(error)) from error
 
-    def _waits(self, topup: Topup) -> bool:
-        """Whether there is nothing to do: a message that arrives twice must not cut a wait short.
-
-        A top-up by Checkout has no intent before its owner pays, and is its session's until then.
-        """
-        if topup.channel is Channel.CHECKOUT and topup.payment_intent_id is None:
-            return True
-        return topup.state is TopupState.RETRY_WAIT and is_waiting(topup, self._now())
+    def _is_due(self, topup: Topup) -> bool:
+        """Whether there is something to do: a message that arrives twice must not cut a wait short."""
+        waits = topup.state is TopupState.RETRY_WAIT and is_waiting(topup, self._now())
+        return topup.state in OPEN_STATES and not waits
 
     async def _advance(self, topup: Topup) -> Outcome:
         if topup.state is TopupState.PENDING and topup.payment_intent_id is None:

@@ -6,6 +6,7 @@ from stripe_account import Account
 from stripe_spec import faults_of
 
 from sandbox.stripe.controls import Controls
+from shared.gateways.stripe_cards import StripeCards
 from shared.gateways.stripe_connection import StripeConnection
 from shared.gateways.stripe_payments import StripePayments
 
@@ -13,9 +14,10 @@ _FIVE_DOLLARS = 5_000_000_000
 
 
 async def test_the_gateway_asks_only_what_stripe_accepts(account: Account, controls: Controls) -> None:
-    payments = StripePayments(StripeConnection(account.key, account.url))
-    customer = await payments.create_customer("acc_1")
-    card = await payments.attach_card(customer, "pm_card_visa")
+    connection = StripeConnection(account.key, account.url)
+    payments, cards = StripePayments(connection), StripeCards(connection)
+    customer = await cards.create_customer("acc_1")
+    card = (await cards.attach(customer, "pm_card_visa")).card_id
     paid = await payments.create_intent("t1", "acc_1", customer, _FIVE_DOLLARS)
     left = await payments.create_intent("t2", "acc_1", customer, _FIVE_DOLLARS)
     assert (await payments.confirm_intent("t1", paid.intent_id, card, 1)).status == "succeeded"
@@ -36,9 +38,10 @@ async def test_the_gateway_asks_only_what_stripe_accepts(account: Account, contr
 async def test_an_answer_that_is_repeated_is_not_taken_for_how_the_intent_is(
     account: Account, controls: Controls
 ) -> None:
-    payments = StripePayments(StripeConnection(account.key, account.url))
-    customer = await payments.create_customer("acc_1")
-    card = await payments.attach_card(customer, "pm_card_visa")
+    connection = StripeConnection(account.key, account.url)
+    payments, cards = StripePayments(connection), StripeCards(connection)
+    customer = await cards.create_customer("acc_1")
+    card = (await cards.attach(customer, "pm_card_visa")).card_id
     intent = await payments.create_intent("t1", "acc_1", customer, _FIVE_DOLLARS)
     controls.fault("hold")
     first = await payments.confirm_intent("t1", intent.intent_id, card, 1)
