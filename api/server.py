@@ -8,8 +8,21 @@ from fastapi import FastAPI
 
 from api.errors import answer_errors
 from api.limits import BodyLimit
-from api.routes import billing, gate, health, keys, models, subscription, usage, user, webhooks
-from api.routes.admin import accounts, prices, quarantine
+from api.routes import (
+    billing,
+    gate,
+    health,
+    invoices,
+    keys,
+    models,
+    payment_methods,
+    subscription,
+    topups,
+    usage,
+    user,
+    webhooks,
+)
+from api.routes.admin import accounts, payments, prices, quarantine
 from api.services import Services
 from shared.settings import Settings
 
@@ -22,11 +35,15 @@ _ROUTES = (
     models,
     user,
     billing,
+    topups,
+    payment_methods,
     subscription,
+    invoices,
     keys,
     accounts,
     prices,
     quarantine,
+    payments,
     webhooks,
 )
 

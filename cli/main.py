@@ -11,6 +11,7 @@ from cli.commands import (
     accounts,
     alerts,
     books,
+    cards,
     invoices,
     keys,
     letters,
@@ -45,6 +46,8 @@ for group in (
     letters.app,
     books.usage,
     books.transfers,
+    cards.card,
+    cards.listing,
     topups.topup,
     topups.listing,
     invoices.invoice,
@@ -86,5 +89,6 @@ def main() -> None:
 
 
 def _fail(message: object, status: int) -> None:
-    remarks.print(f"payg: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    line = " ".join(str(message).split())  # what others say may have more than one
+    remarks.print(f"payg: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
     raise SystemExit(status)

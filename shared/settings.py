@@ -27,6 +27,7 @@ from shared.domain.money import parse_dollars
 from shared.domain.pricing import BEGINNING_OF_TIME
 
 ENV_FILE = Path(".payg/env")
+LOCAL_URL = "http://127.0.0.1:8080"
 
 
 class SettingsError(PaygError):
@@ -87,10 +88,15 @@ class Settings(BaseSettings):
     stripe_webhook_secret: SecretStr | None = Field(
         None, description="signs Stripe's webhooks, whsec_…; two with a comma between while one is replaced"
     )
+    public_url: Annotated[str, _starts_with("https://", "http://")] = Field(
+        LOCAL_URL, description="address of the HTTP tier as browsers reach it; Stripe sends people back there"
+    )
     topup_cooldown_s: int = Field(
         60, ge=0, description="wait after an automatic top-up that left the balance below the threshold"
     )
-    topup_retry_s: int = Field(3600, ge=1, description="wait before a softly declined card is tried again")
+    topup_retry_s: int = Field(
+        3600, ge=1, description="wait before a declined card is tried again; the next is longer"
+    )
     hold_life_s: int = Field(600, ge=1, le=86_400, description="how long a hold lives without its record")
     gate_without_redis: Literal["database", "refuse"] = Field(
         "database", description="while Redis is away: weigh requests in the database, or refuse them all"

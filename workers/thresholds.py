@@ -98,6 +98,7 @@ class Thresholds:
                         "state": TopupState.PENDING,
                         "amount_nanos": decision.amount_nanos,
                         "payment_method_id": card,
+                        "created_at": now,  # its day and month are those of the decision
                         "next_step_at": now + _STEP_LEASE,
                     }
                 )

@@ -13,6 +13,7 @@ from api.errors import RESPONSES, ApiError
 from api.paging import Page
 from api.services import Services, services_of
 from shared.domain.errors import NotFoundError
+from shared.domain.invoice import Invoice as Document
 from shared.operations import invoices
 
 router = APIRouter(prefix="/v1/billing/invoices", tags=["invoices"], responses=RESPONSES)
@@ -63,9 +64,7 @@ async def invoice_pdf(number: Number, account_id: ReadingAccount, services: Serv
     return Response(pdf, media_type="application/pdf", headers={"Content-Disposition": disposition})
 
 
-async def _own(
-    number: str, account_id: str, services: Services
-) -> tuple[dict[str, Any], invoices.Invoice]:
+async def _own(number: str, account_id: str, services: Services) -> tuple[dict[str, Any], Document]:
     try:
         shown, document = await invoices.show_invoice(services.engine, number)
     except NotFoundError:

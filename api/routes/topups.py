@@ -22,7 +22,7 @@ IdempotencyKey = Annotated[str | None, Header(max_length=255, description="ask t
 
 
 class Topup(BaseModel):
-    """A top-up and where it stands. ``action_url`` is where its owner authenticates, while that is asked for."""
+    """A top-up and where it stands. At ``action_url`` its owner authenticates, while that is asked for."""
 
     id: str
     automatic: bool
@@ -83,7 +83,7 @@ class AutoTopup(BaseModel):
 
 
 class AutoTopupWanted(BaseModel):
-    """Top up strictly below ``threshold`` by ``amount``; or a preset. Caps are those of a UTC day and month."""
+    """Top up strictly below ``threshold`` by ``amount``; or a preset. Caps are of a UTC day and month."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"preset": "regular"}, {"threshold": "10", "amount": "25"}]}
@@ -155,7 +155,7 @@ async def create_checkout(
         saves_card=wanted.save_card,
         idempotency_key=idempotency_key,
     )
-    return CheckoutBegun(**_named(made, Begun), url=made.get("url") or made.get("checkout_url"))
+    return CheckoutBegun(**_named(made, Begun), url=made.get("checkout_url"))
 
 
 @router.get("/auto-topup")

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cli.arguments import Switch, dollars, dollars_or_none, instant
 from cli.output import print_object
 from cli.session import with_account, with_database
+from shared.domain.topup import PRESETS, Preset
 from shared.gateways.stripe_payments import configured_payments
 from shared.operations import accounts, invoices, money, topups
 from shared.settings import load_settings
@@ -27,6 +28,17 @@ LimitOption = Annotated[
         metavar="USD|none",
         parser=dollars_or_none,
         help="What the fallback may take in a cycle; none: no limit.",
+    ),
+]
+CountOption = Annotated[
+    int | None, typer.Option(min=1, help="Automatic top-ups in a UTC day or month; at first 20 and 200.")
+]
+CapOption = Annotated[
+    Any,
+    typer.Option(
+        metavar="USD|none",
+        parser=dollars_or_none,
+        help="Money of automatic top-ups in a UTC day or month; none: no cap.",
     ),
 ]
 
@@ -126,17 +138,31 @@ def autotopup(
     amount: Annotated[
         int | None, typer.Option(metavar="USD", parser=dollars, help="How much; at least 5.")
     ] = None,
+    preset: Annotated[
+        Preset | None, typer.Option(help="Threshold and amount: $5/$20, $20/$50, $50/$100 or $100/$200.")
+    ] = None,
     payment_method: Annotated[
         str | None, typer.Option(metavar="PM", help="A card at Stripe; default: the one saved before.")
     ] = None,
+    max_per_day: CountOption = None,
+    max_per_month: CountOption = None,
+    max_per_day_usd: CapOption = None,
+    max_per_month_usd: CapOption = None,
     off: Annotated[bool, typer.Option("--off", help="Switch it off.")] = False,
 ) -> None:
-    """Charge the saved card by itself when the balance falls below a threshold."""
+    """Charge the saved card by itself when the balance falls below a threshold; alone, show the settings."""
     if off:
         print_object(with_database(partial(topups.switch_off_auto_topup, account_id=account)))
         return
+    caps = _caps(max_per_day, max_per_month, max_per_day_usd, max_per_month_usd)
+    if threshold is None and amount is None and not (preset or payment_method or caps):
+        print_object(with_database(partial(topups.show_auto_topup, account_id=account)))
+        return
+    terms = PRESETS[preset] if preset else None
+    threshold = terms.threshold_nanos if terms and threshold is None else threshold
+    amount = terms.amount_nanos if terms and amount is None else amount
     if threshold is None or amount is None:
-        raise typer.BadParameter("give --threshold and --amount, or --off")
+        raise typer.BadParameter("give --threshold and --amount, or --preset, or --off")
     settings = with_database(
         partial(
             topups.set_auto_topup,
@@ -145,6 +171,7 @@ def autotopup(
             threshold_nanos=threshold,
             amount_nanos=amount,
             payment_method=payment_method,
+            caps=caps,
         )
     )
     print_object(settings)
@@ -165,3 +192,19 @@ def billing(
         )
     )
     print_object(details)
+
+
+def _caps(
+    per_day: int | None, per_month: int | None, per_day_usd: int | str | None, per_month_usd: int | str | None
+) -> topups.Caps:
+    """Return the caps that were named."""
+    caps = topups.Caps()
+    if per_day is not None:
+        caps["max_per_day"] = per_day
+    if per_month is not None:
+        caps["max_per_month"] = per_month
+    if per_day_usd is not None:
+        caps["max_per_day_nanos"] = per_day_usd if isinstance(per_day_usd, int) else None
+    if per_month_usd is not None:
+        caps["max_per_month_nanos"] = per_month_usd if isinstance(per_month_usd, int) else None
+    return caps

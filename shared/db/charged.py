@@ -34,7 +34,7 @@ class ChargedTopup:
 # One that has a payment at Stripe under way and could charge a card by itself. Whoever works on one right now
 # holds its lock, and may wait for ours: it is passed over.
 _WAKE_AUTOMATIC = text("""
-    UPDATE topups SET next_step_at = clock_timestamp()
+    UPDATE topups SET next_step_at = clock_timestamp(), waits_until = NULL
     WHERE (account_id, topup_id) IN (
         SELECT account_id, topup_id FROM topups
         WHERE account_id = :account_id AND automatic AND state IN ('pending', 'created', 'retry_wait')

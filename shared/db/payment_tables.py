@@ -53,6 +53,8 @@ topups = Table(
     Column("checkout_url", Text),
     Column("create_attempt", Integer, nullable=False),
     Column("declined_charge_id", Text),
+    Column("waits_until", Time),
+    Column("action_url", Text),
     Column("idempotency_key", Id),
     Column("refunded_nanos", BigInteger, nullable=False),
     Column("disputed_nanos", BigInteger, nullable=False),

@@ -2,16 +2,38 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, RowMapping, Select, func, insert, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Interval,
+    Row,
+    RowMapping,
+    Select,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db.payment_tables import auto_topups, payment_customers, topups
 from shared.db.tables import accounts
-from shared.domain.topup import AutoTopup, TopupHistory, TopupState, day_start, month_start
+from shared.domain.topup import (
+    OPEN_STATES,
+    AutoTopup,
+    Channel,
+    TopupHistory,
+    TopupState,
+    day_start,
+    month_start,
+)
+from shared.domain.topup_states import check_move
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,27 +44,38 @@ class Topup:
     topup_id: str
     automatic: bool
     state: TopupState
+    channel: Channel
     amount_nanos: int
-    payment_method_id: str
+    payment_method_id: str | None
     payment_intent_id: str | None
     attempt: int
-    changed_at: datetime
+    created_at: datetime
+    saves_card: bool
+    checkout_session_id: str | None
+    create_attempt: int
+    declined_charge_id: str | None
+    waits_until: datetime | None
 
 
 # Balance and top-ups in one statement: a top-up that is open no more is in the balance read with it.
 _AUTOMATIC = text("""
-    SELECT s.*, c.payment_method_id, a.balance_nanos,
-           EXISTS (SELECT FROM topups t WHERE t.account_id = s.account_id AND t.automatic AND t.state IN
-               ('pending', 'created', 'confirming', 'processing', 'retry_wait', 'action_required')) AS open,
-           (SELECT count(*) FROM topups t WHERE t.account_id = s.account_id AND t.automatic
-               AND t.state = 'succeeded' AND t.created_at >= :day) AS today,
-           (SELECT count(*) FROM topups t WHERE t.account_id = s.account_id AND t.automatic
-               AND t.state = 'succeeded' AND t.created_at >= :month) AS this_month,
+    SELECT s.*, c.payment_method_id, a.balance_nanos, taken.*,
            (SELECT CASE WHEN t.state = 'failed' OR t.balance_after_nanos <= s.threshold_nanos
                         THEN t.updated_at END
             FROM topups t WHERE t.account_id = s.account_id AND t.automatic
             ORDER BY t.created_at DESC LIMIT 1) AS last_fell_short_at
     FROM auto_topups s JOIN payment_customers c USING (account_id) JOIN accounts a USING (account_id)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(bool_or(t.state <> 'succeeded'), false) AS open,
+               count(*) FILTER (WHERE t.created_at >= :day) AS today,
+               coalesce(sum(t.amount_nanos) FILTER (WHERE t.created_at >= :day), 0)::bigint AS today_nanos,
+               count(*) FILTER (WHERE t.created_at >= :month) AS this_month,
+               coalesce(sum(t.amount_nanos) FILTER (WHERE t.created_at >= :month), 0)::bigint
+                   AS this_month_nanos
+        FROM topups t
+        WHERE t.account_id = s.account_id AND t.automatic
+          AND t.state = ANY (CAST(:open_states AS text[]) || CAST('succeeded' AS text))
+    ) taken
     WHERE s.account_id = ANY (CAST(:account_ids AS text[])) AND s.enabled AND c.payment_method_id IS NOT NULL
 """)
 
@@ -51,27 +84,52 @@ async def load_automatic(
     connection: AsyncConnection, account_ids: Collection[str], now: datetime
 ) -> dict[str, tuple[AutoTopup, int, TopupHistory, str]]:
     """Return, for accounts with an automatic top-up, its settings, the balance, its history and the card."""
-    parameters = {"account_ids": list(account_ids), "day": day_start(now), "month": month_start(now)}
+    parameters = {
+        "account_ids": list(account_ids),
+        "day": day_start(now),
+        "month": month_start(now),
+        "open_states": list(OPEN_STATES),
+    }
     found = {}
     for row in (await connection.execute(_AUTOMATIC, parameters)).mappings():
-        auto = AutoTopup(
-            row["enabled"],
-            row["threshold_nanos"],
-            row["amount_nanos"],
-            row["max_per_day"],
-            row["max_per_month"],
+        history = TopupHistory(
+            row["open"],
+            row["today"],
+            row["this_month"],
+            row["last_fell_short_at"],
+            row["today_nanos"],
+            row["this_month_nanos"],
         )
-        history = TopupHistory(row["open"], row["today"], row["this_month"], row["last_fell_short_at"])
-        found[row["account_id"]] = (auto, row["balance_nanos"], history, row["payment_method_id"])
+        found[row["account_id"]] = (
+            auto_topup_of(row),
+            row["balance_nanos"],
+            history,
+            row["payment_method_id"],
+        )
     return found
 
 
-async def save_auto_topup(connection: AsyncConnection, account_id: str, values: Mapping[str, Any]) -> None:
-    """Write the settings of an account's automatic top-up."""
-    statement = upsert(auto_topups).values(account_id=account_id, **values)
-    await connection.execute(
-        statement.on_conflict_do_update(constraint="auto_topups_pkey", set_=dict(values))
+def auto_topup_of(row: RowMapping) -> AutoTopup:
+    """Return the settings in a row of ``auto_topups``."""
+    return AutoTopup(
+        row["enabled"],
+        row["threshold_nanos"],
+        row["amount_nanos"],
+        row["max_per_day"],
+        row["max_per_month"],
+        row["max_per_day_nanos"],
+        row["max_per_month_nanos"],
     )
+
+
+async def save_auto_topup(
+    connection: AsyncConnection, account_id: str, values: Mapping[str, Any], first: Mapping[str, Any]
+) -> RowMapping:
+    """Write these settings of an account's automatic top-up, and ``first`` where it had none; return all."""
+    statement = upsert(auto_topups).values(account_id=account_id, **{**first, **values})
+    kept = statement.on_conflict_do_update(constraint="auto_topups_pkey", set_=dict(values))
+    saved: RowMapping = (await connection.execute(kept.returning(auto_topups))).mappings().one()
+    return saved
 
 
 async def change_auto_topup(connection: AsyncConnection, account_id: str, values: Mapping[str, Any]) -> None:
@@ -79,6 +137,19 @@ async def change_auto_topup(connection: AsyncConnection, account_id: str, values
     await connection.execute(
         update(auto_topups).where(auto_topups.c.account_id == account_id).values(**values)
     )
+
+
+async def is_enabled(connection: AsyncConnection, account_id: str) -> bool:
+    """Whether automatic top-up is on."""
+    query = select(auto_topups.c.enabled).where(auto_topups.c.account_id == account_id)
+    return bool((await connection.execute(query)).scalar_one_or_none())
+
+
+async def switch_off(connection: AsyncConnection, account_id: str, why: str) -> bool:
+    """Switch automatic top-up off; false where it was off."""
+    on = (auto_topups.c.account_id == account_id) & auto_topups.c.enabled
+    off = update(auto_topups).where(on).values(enabled=False, disabled_because=why)
+    return (await connection.execute(off)).rowcount > 0
 
 
 async def count_soft_decline(connection: AsyncConnection, account_id: str) -> int:
@@ -103,13 +174,6 @@ async def find_customer(connection: AsyncConnection, account_id: str) -> RowMapp
     return (await connection.execute(query)).mappings().one_or_none()
 
 
-async def save_customer(connection: AsyncConnection, account_id: str, values: Mapping[str, Any]) -> None:
-    statement = upsert(payment_customers).values(account_id=account_id, **values)
-    await connection.execute(
-        statement.on_conflict_do_update(constraint="payment_customers_pkey", set_=dict(values))
-    )
-
-
 async def insert_topups(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write new top-ups: they are committed before Stripe hears of them."""
     if rows:
@@ -125,8 +189,40 @@ _TOPUP: Select[Any] = select(
     topups.c.payment_method_id,
     topups.c.payment_intent_id,
     topups.c.attempt,
-    topups.c.updated_at,
+    topups.c.created_at,
+    topups.c.saves_card,
+    topups.c.checkout_session_id,
+    topups.c.channel,
+    topups.c.create_attempt,
+    topups.c.declined_charge_id,
+    topups.c.waits_until,
 )
+
+
+async def insert_asked(connection: AsyncConnection, row: Mapping[str, Any]) -> bool:
+    """Write a top-up that a person asked for; false where its idempotency key was used before."""
+    once = (
+        upsert(topups)
+        .values(**row)
+        .on_conflict_do_nothing(
+            index_elements=["account_id", "idempotency_key"], index_where=topups.c.idempotency_key.isnot(None)
+        )
+    )
+    return (await connection.execute(once.returning(topups.c.topup_id))).first() is not None
+
+
+async def find_asked(connection: AsyncConnection, account_id: str, idempotency_key: str) -> RowMapping | None:
+    """Return the top-up that was asked for under a key."""
+    query = select(topups).where(
+        topups.c.account_id == account_id, topups.c.idempotency_key == idempotency_key
+    )
+    return (await connection.execute(query)).mappings().one_or_none()
+
+
+async def find_topup(connection: AsyncConnection, topup_id: str) -> RowMapping | None:
+    """Return all there is to know about a top-up."""
+    query = select(topups).where(topups.c.topup_id == topup_id)
+    return (await connection.execute(query)).mappings().one_or_none()
 
 
 async def load_topup(connection: AsyncConnection, topup_id: str, *, lock: bool = False) -> Topup | None:
@@ -142,21 +238,37 @@ async def topup_of_intent(connection: AsyncConnection, payment_intent_id: str) -
 
 
 def _topup(row: Row[*tuple[Any, ...]] | None) -> Topup | None:
-    return Topup(row[0], row[1], row[2], TopupState(row[3]), *row[4:]) if row else None
+    if row is None:
+        return None
+    known = {"state": TopupState(row.state), "channel": Channel(row.channel)}
+    return Topup(**{**row._mapping, **known})  # noqa: SLF001 - SQLAlchemy's public name for it
 
 
 async def change_topup(connection: AsyncConnection, topup: Topup, values: Mapping[str, Any]) -> None:
-    """Change a top-up."""
+    """Change a top-up. Raises IllegalMoveError for a move that is not in the table of transitions."""
+    if "state" in values:
+        check_move(topup.state, values["state"])
     mine = (topups.c.account_id == topup.account_id) & (topups.c.topup_id == topup.topup_id)
     await connection.execute(update(topups).where(mine).values(**values, updated_at=func.clock_timestamp()))
 
 
-async def look_again(connection: AsyncConnection, topup_id: str, at: datetime) -> None:
-    """Let a top-up that waits for nothing but us be looked at again then."""
-    ours = (TopupState.PENDING, TopupState.CREATED, TopupState.CONFIRMING, TopupState.PROCESSING)
-    await connection.execute(
-        update(topups).where(topups.c.topup_id == topup_id, topups.c.state.in_(ours)).values(next_step_at=at)
-    )
+def in_time(wait: timedelta) -> ColumnElement[datetime]:
+    """Return the time after a wait, by the database's clock: the one that all processes share."""
+    return func.clock_timestamp(type_=DateTime(timezone=True)) + literal(wait, Interval)
+
+
+async def look_again(
+    connection: AsyncConnection, topup_id: str, at: datetime | ColumnElement[datetime]
+) -> None:
+    """Let an open top-up be looked at again then."""
+    mine = (topups.c.topup_id == topup_id) & topups.c.state.in_(OPEN_STATES)
+    await connection.execute(update(topups).where(mine).values(next_step_at=at))
+
+
+async def note(connection: AsyncConnection, topup_id: str, detail: str) -> None:
+    """Let people see why an open top-up does not go on."""
+    mine = (topups.c.topup_id == topup_id) & topups.c.state.in_(OPEN_STATES)
+    await connection.execute(update(topups).where(mine).values(detail=detail))
 
 
 async def list_topups(connection: AsyncConnection, account_id: str | None) -> Sequence[RowMapping]:

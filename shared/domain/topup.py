@@ -2,16 +2,29 @@
 
 pending → created → confirming → succeeded | processing | retry_wait | action_required
                                | failed | canceled | quarantined
+
+Which move is allowed, and who makes it, is in ``topup_states``.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from shared.domain.money import NANOS_PER_DOLLAR
 
 MINIMUM_NANOS = 5 * NANOS_PER_DOLLAR
 NANOS_PER_CENT = NANOS_PER_DOLLAR // 100
+#: The most that Stripe takes at once: eight digits. Source: https://docs.stripe.com/currencies
+MAXIMUM_NANOS = 99_999_999 * NANOS_PER_CENT
+
+
+class Channel(StrEnum):
+    """How a top-up is paid: with a card that was saved before, or by its owner on a page of Stripe's."""
+
+    CARD = "card"
+    CHECKOUT = "checkout"
 
 
 class TopupState(StrEnum):
@@ -40,15 +53,45 @@ OPEN_STATES = (
 )
 
 
+#: The highest cap on a number of top-ups.
+MOST_TOPUPS = 1_000_000
+
+
+class Preset(StrEnum):
+    """Kinds of use that an automatic top-up suits."""
+
+    LIGHT = "light"
+    REGULAR = "regular"
+    HEAVY = "heavy"
+    PRODUCTION = "production"
+
+
+class PresetTerms(NamedTuple):
+    """Below how much to top up, and by how much."""
+
+    threshold_nanos: int
+    amount_nanos: int
+
+
+PRESETS: Mapping[Preset, PresetTerms] = {
+    Preset.LIGHT: PresetTerms(5 * NANOS_PER_DOLLAR, 20 * NANOS_PER_DOLLAR),
+    Preset.REGULAR: PresetTerms(20 * NANOS_PER_DOLLAR, 50 * NANOS_PER_DOLLAR),
+    Preset.HEAVY: PresetTerms(50 * NANOS_PER_DOLLAR, 100 * NANOS_PER_DOLLAR),
+    Preset.PRODUCTION: PresetTerms(100 * NANOS_PER_DOLLAR, 200 * NANOS_PER_DOLLAR),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class AutoTopup:
-    """An account's automatic top-up. ``max_per_day`` and ``max_per_month`` count top-ups in UTC periods."""
+    """An account's automatic top-up, with its caps in UTC days and months: in number and in money."""
 
     enabled: bool
     threshold_nanos: int
     amount_nanos: int
     max_per_day: int
     max_per_month: int
+    max_per_day_nanos: int | None = None
+    max_per_month_nanos: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +102,8 @@ class TopupHistory:
     today: int = 0
     this_month: int = 0
     last_fell_short_at: datetime | None = None
+    today_nanos: int = 0
+    this_month_nanos: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +133,28 @@ def decide(
     waits = []
     if history.last_fell_short_at is not None:
         waits.append(history.last_fell_short_at + cooldown)
-    if history.today >= auto.max_per_day:
+    if history.today >= auto.max_per_day or _passes(history.today_nanos, auto, auto.max_per_day_nanos):
         waits.append(next_day(now))
-    if history.this_month >= auto.max_per_month:
+    if history.this_month >= auto.max_per_month or _passes(
+        history.this_month_nanos, auto, auto.max_per_month_nanos
+    ):
         waits.append(next_month(now))
     until = max(waits, default=now)
     return WaitUntil(until) if until > now else TopUp(auto.amount_nanos)
+
+
+def _passes(taken_nanos: int, auto: AutoTopup, cap_nanos: int | None) -> bool:
+    return cap_nanos is not None and taken_nanos + auto.amount_nanos > cap_nanos
+
+
+def check_caps(auto: AutoTopup) -> str | None:
+    """Return what is wrong with the settings of an automatic top-up, or None."""
+    if not all(1 <= count <= MOST_TOPUPS for count in (auto.max_per_day, auto.max_per_month)):
+        return f"a cap on the number of top-ups is between 1 and {MOST_TOPUPS:,}"
+    caps = [cap for cap in (auto.max_per_day_nanos, auto.max_per_month_nanos) if cap is not None]
+    if caps and min(caps) < auto.amount_nanos:
+        return "a cap on money that is below the amount of one top-up would never let any through"
+    return None
 
 
 def day_start(now: datetime) -> datetime:
@@ -138,3 +199,13 @@ HARD_DECLINES = frozenset(
     }
 )
 SOFT_DECLINES_BEFORE_OFF = 3
+#: No attempt: the owner has to authenticate first.
+AUTHENTICATION_REQUIRED = "authentication_required"
+#: So long an owner may take to authenticate.
+ACTION_EXPIRES = timedelta(hours=24)
+
+
+def retry_wait(first: timedelta, declines: int) -> timedelta:
+    """Return how long to wait after so many soft declines in a row: four times longer after each."""
+    times: int = 4 ** (max(declines, 1) - 1)
+    return first * times

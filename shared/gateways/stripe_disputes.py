@@ -5,8 +5,7 @@ Sources: https://docs.stripe.com/api/disputes, https://docs.stripe.com/api/radar
 
 from dataclasses import dataclass
 
-from shared.gateways.stripe_connection import StripeConnection
-from shared.gateways.stripe_payments import id_of
+from shared.gateways.stripe_connection import StripeConnection, id_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from shared.gateways.stripe_connection import (
     PaymentRefusedError,
     PaymentUnavailableError,
     StripeConnection,
+    id_of,
 )
-from shared.gateways.stripe_payments import CURRENCY, id_of
+from shared.gateways.stripe_payments import CURRENCY
 
 _PAGE = 100
 _SERVER_ERROR = 500

@@ -14,8 +14,7 @@ import stripe
 from shared.domain.currency import nanos_of
 from shared.domain.payment_differences import Amount, DisputeAtStripe, Payment, RefundAtStripe
 from shared.domain.reconciliation import AtStripe, Wanted
-from shared.gateways.stripe_connection import PaymentRefusedError, StripeConnection
-from shared.gateways.stripe_payments import id_of
+from shared.gateways.stripe_connection import PaymentRefusedError, StripeConnection, id_of
 
 _PAGE = 100
 

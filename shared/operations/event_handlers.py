@@ -9,6 +9,8 @@ from shared.clock import utc_now
 from shared.gateways.stripe_disputes import StripeDisputes
 from shared.gateways.stripe_payments import StripePayments
 from shared.gateways.stripe_refunds import StripeRefunds
+from shared.operations.card_events import CardEvents
+from shared.operations.checkout import Checkouts
 from shared.operations.disputes import note_fraud_warning, settle_dispute
 from shared.operations.intent_events import IntentEvents
 from shared.operations.payment_steps import Outcome
@@ -23,6 +25,8 @@ def event_handlers(
 ) -> Mapping[str, Handler]:
     """Return the handler of each type of event. Source: https://docs.stripe.com/api/events/types."""
     intents = IntentEvents(engine, payments, now, policy)
+    checkouts = Checkouts(engine, payments, now, policy)
+    cards = CardEvents(engine, payments, now)
     refunds, disputes = StripeRefunds(payments.connection), StripeDisputes(payments.connection)
 
     async def refund(refund_id: str) -> Outcome:
@@ -40,15 +44,22 @@ def event_handlers(
         "charge.dispute.funds_reinstated": dispute,
         "charge.dispute.funds_withdrawn": dispute,
         "charge.dispute.updated": dispute,
+        "checkout.session.async_payment_failed": checkouts.checkout_changed,
+        "checkout.session.async_payment_succeeded": checkouts.checkout_changed,
+        "checkout.session.completed": checkouts.checkout_changed,
+        "checkout.session.expired": checkouts.checkout_changed,
+        "customer.deleted": cards.customer_deleted,
         "payment_intent.canceled": intents.settle,
         "payment_intent.payment_failed": intents.settle,
         "payment_intent.processing": intents.settle,
         "payment_intent.requires_action": intents.settle,
         "payment_intent.succeeded": intents.settle,
+        "payment_method.detached": cards.card_removed,
         "radar.early_fraud_warning.created": fraud_warning,
         "refund.created": refund,
         "refund.failed": refund,
         "refund.updated": refund,
+        "setup_intent.succeeded": cards.card_saved,
     }
 
 

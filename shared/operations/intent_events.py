@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.db import topups
 from shared.db.topups import Topup
 from shared.domain.currency import nanos_of
-from shared.domain.topup import OPEN_STATES, TopupState
+from shared.domain.topup import OPEN_STATES, Channel, TopupState
 from shared.gateways.stripe_payments import CURRENCY, Intent, StripePayments
+from shared.operations.checkout import Checkouts
 from shared.operations.payment_steps import NotOursError, Outcome
 from shared.operations.settle import SettlePolicy, settle
 
@@ -34,6 +35,7 @@ class IntentEvents:
         self._payments = payments
         self._now = now
         self._policy = policy
+        self._checkouts = Checkouts(engine, payments, now, policy)
 
     async def settle(self, intent_id: str) -> Outcome:
         """Bring the intent's top-up to where the intent is. Raises NotOursError."""
@@ -42,6 +44,8 @@ class IntentEvents:
             topup = await topups.topup_of_intent(connection, intent_id)
         if topup is None:
             topup = await self._adopt(intent)
+        if topup is not None and topup.channel is Channel.CHECKOUT:
+            return await self._checkouts.advance(topup)
         if topup is None or _is_for_the_stage(topup, intent):
             return Outcome()
         return await settle(self._engine, topup.topup_id, intent, self._now(), self._policy)
@@ -49,12 +53,15 @@ class IntentEvents:
     async def _adopt(self, intent: Intent) -> Topup | None:
         """Give an intent to the top-up that it names, where its id was not committed yet.
 
-        Return None where that can wait for whoever commits it. Raises NotOursError.
+        Return None where that can wait for whoever commits it; a top-up by Checkout goes by its session, and
+        is left as it is. Raises NotOursError.
         """
         async with self._engine.begin() as connection:
             topup = await topups.load_topup(connection, intent.topup_id or "", lock=True)
             if topup is None:
                 raise NotOursError("not ours")
+            if topup.channel is Channel.CHECKOUT:
+                return topup
             customer = await topups.find_customer(connection, topup.account_id)
             if why := _foreign(topup, customer["customer_id"] if customer else None, intent):
                 raise NotOursError(f"not ours, though it names {topup.topup_id}: {why}")

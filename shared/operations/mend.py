@@ -12,9 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db import topups
 from shared.domain.payment_differences import Difference, DifferenceKind
+from shared.domain.topup import Channel
 from shared.gateways.stripe_disputes import StripeDisputes
 from shared.gateways.stripe_payments import StripePayments
 from shared.gateways.stripe_refunds import StripeRefunds
+from shared.operations.checkout import Checkouts
 from shared.operations.disputes import settle_dispute
 from shared.operations.payment_steps import Outcome
 from shared.operations.refunds import settle_refund
@@ -55,9 +57,11 @@ async def _settle_topup(
     found: Difference,
 ) -> Outcome:
     """Bring a top-up to where its intent is: one that has it, or that has none and whose it proved to be."""
-    intent = await payments.retrieve_intent(found.stripe_id)
     async with engine.connect() as connection:
         topup = await topups.load_topup(connection, found.topup_id or "")
+    if topup is not None and topup.channel is Channel.CHECKOUT:
+        return await Checkouts(engine, payments, now, policy).advance(topup)
+    intent = await payments.retrieve_intent(found.stripe_id)
     if topup is None or topup.payment_intent_id not in (None, intent.intent_id):
         return Outcome()
     return await settle(engine, topup.topup_id, intent, now(), policy)

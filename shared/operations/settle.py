@@ -4,7 +4,6 @@ Under a lock on the top-up's row, from a freshly fetched intent. A top-up is cre
 first; and what was charged is credited even where the top-up was given up before.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,28 +11,41 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.db import topups
-from shared.db.alerts import NewAlert, insert_alerts
+from shared.db.alerts import insert_alerts
+from shared.db.engine import database_time
 from shared.db.evaluations import mark_due
 from shared.db.topups import Topup
-from shared.domain.alerts import AlertType, alert_data
+from shared.domain.alerts import AlertType
 from shared.domain.currency import nanos_of
 from shared.domain.ledger import TransferKind
-from shared.domain.levels import level_of
 from shared.domain.money import format_dollars
-from shared.domain.topup import HARD_DECLINES, OPEN_STATES, SOFT_DECLINES_BEFORE_OFF, TopupState
+from shared.domain.topup import (
+    ACTION_EXPIRES,
+    AUTHENTICATION_REQUIRED,
+    HARD_DECLINES,
+    OPEN_STATES,
+    SOFT_DECLINES_BEFORE_OFF,
+    Channel,
+    TopupState,
+    retry_wait,
+)
+from shared.domain.topup_states import may_become
 from shared.gateways.stripe_payments import CURRENCY, Intent
+from shared.operations.charge_steps import is_new_decline
 from shared.operations.money import commit_transfers, read_account
 from shared.operations.payment_steps import Outcome
+from shared.operations.topup_ends import notes, quarantine, switch_off, topup_alert
 from shared.settings import Settings
 
-AUTHENTICATION_REQUIRED = "authentication_required"
-ACTION_EXPIRES = timedelta(hours=24)
+_NOW = timedelta(0)
 _LOOK_AGAIN = timedelta(seconds=30)
+#: Whether the owner authenticated is looked for so often; a webhook is quicker.
+_LOOK_FOR_ACTION = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class SettlePolicy:
-    """How long to wait before a declined card is tried again, and how long cycles take late records."""
+    """How long to wait before a card is tried again that was declined once, and how long cycles stay open."""
 
     retry_after: timedelta
     grace: timedelta
@@ -59,19 +71,10 @@ async def settle(
             # The account changed while it was being credited, and nothing was written: once more.
 
 
-async def quarantine_topup(engine: AsyncEngine, topup_id: str, why: str, now: datetime) -> Outcome:
-    """Park a top-up that Stripe refuses for a reason no card can change, and stop automatic ones."""
-    async with engine.begin() as connection:
-        topup = await topups.load_topup(connection, topup_id, lock=True)
-        if topup is None or topup.state not in OPEN_STATES:
-            return Outcome()
-        return await _quarantine(connection, topup, why, now)
-
-
 def _may_move(topup: Topup, intent: Intent) -> bool:
     if topup.state in OPEN_STATES:
         return True
-    came_late = intent.status == "succeeded" and topup.state in (TopupState.FAILED, TopupState.CANCELED)
+    came_late = intent.status == "succeeded" and topup.state is not TopupState.SUCCEEDED
     return came_late and topup.payment_intent_id == intent.intent_id
 
 
@@ -89,20 +92,23 @@ class _Settling:
 
     async def run(self) -> Outcome | None:  # noqa: PLR0911 - one for each status
         """Return what follows, or None where the account has to be read again."""
-        intent = self._intent
+        topup, intent = self._topup, self._intent
         if doubt := await self._doubt():
-            return await _quarantine(self._connection, self._topup, doubt, self._now)
+            parked = topup.state is TopupState.QUARANTINED
+            return Outcome() if parked else await quarantine(self._connection, topup, doubt, self._now)
         if intent.status == "succeeded":
             return await self._credit()
+        if topup.state is TopupState.PENDING:
+            return await self._move(TopupState.CREATED, again=_NOW)  # the stage sees to the rest
         if intent.status == "canceled":
             return await self._close(TopupState.CANCELED)
-        if intent.status == "requires_action" or intent.decline_code == AUTHENTICATION_REQUIRED:
-            return await self._ask_for_action()
-        if intent.status == "requires_payment_method":
+        if topup.channel is not Channel.CHECKOUT and is_new_decline(topup, intent):
             return await self._decline(intent.decline_code or "generic_decline")
-        if intent.status == "processing":
+        if topup.channel is not Channel.CHECKOUT and intent.status == "requires_action":
+            return await self._ask_for_action()
+        if intent.status == "processing" and may_become(topup.state, TopupState.PROCESSING):
             return await self._move(TopupState.PROCESSING, again=_LOOK_AGAIN)
-        return await self._move(TopupState.CREATED, again=_LOOK_AGAIN)
+        return Outcome()  # it tells nothing new: an old word, or one that the stage acts upon
 
     async def _doubt(self) -> str | None:
         """Return why this intent may not be taken for that of the top-up, or None."""
@@ -125,16 +131,16 @@ class _Settling:
         topup = self._topup
         before, rolled, transfers = await read_account(self._connection, topup.account_id, self._policy.grace)
         cause = f"topup {topup.topup_id}"
-        after, transfer = rolled.post(TransferKind.TOPUP, topup.amount_nanos, cause, self._now)
+        at = await database_time(self._connection)
+        after, transfer = rolled.post(TransferKind.TOPUP, topup.amount_nanos, cause, at)
         marks = {"idempotency_key": f"topup:{topup.topup_id}"}
         moved = await commit_transfers(self._connection, before, after, (*transfers, transfer), marks)
         if not moved:
             return None
         if topup.automatic:
             await topups.change_auto_topup(self._connection, topup.account_id, {"soft_declines": 0})
-        alert = await _alert(
-            self._connection, topup, AlertType.TOPUP_SUCCEEDED, self._now, {"transfer_seq": transfer.seq}
-        )
+        extra = {"transfer_seq": transfer.seq}
+        alert = await topup_alert(self._connection, topup, AlertType.TOPUP_SUCCEEDED, self._now, extra)
         await self._move(
             TopupState.SUCCEEDED,
             transfer_seq=transfer.seq,
@@ -142,85 +148,64 @@ class _Settling:
             charge_id=self._intent.charge_id,
             receipt_url=self._intent.receipt_url,
             detail=None,
-            invoice_due_at=self._now,
+            invoice_due_at=topups.in_time(_NOW),
         )
-        return Outcome(await insert_alerts(self._connection, [alert]), _notes(moved.due_id))
+        return Outcome(await insert_alerts(self._connection, [alert]), notes(moved.due_id))
 
     async def _ask_for_action(self) -> Outcome:
-        topup = self._topup
+        """Tell the owner once where to authenticate. Without a page there is nothing to tell yet."""
+        topup, url = self._topup, self._intent.action_url
         if topup.state is TopupState.ACTION_REQUIRED:
+            await topups.look_again(self._connection, topup.topup_id, topups.in_time(_LOOK_FOR_ACTION))
             return Outcome()
-        await self._move(TopupState.ACTION_REQUIRED, again=ACTION_EXPIRES, detail=AUTHENTICATION_REQUIRED)
-        extra = {"link": self._intent.action_url, "payment_intent": self._intent.intent_id}
-        alert = await _alert(self._connection, topup, AlertType.TOPUP_ACTION_REQUIRED, self._now, extra)
+        looked_only = self._intent.attempt is None
+        if not may_become(topup.state, TopupState.ACTION_REQUIRED) or (url is None and looked_only):
+            return Outcome()
+        await self._move(
+            TopupState.ACTION_REQUIRED,
+            again=_LOOK_FOR_ACTION,
+            waits_until=topups.in_time(ACTION_EXPIRES),
+            detail=AUTHENTICATION_REQUIRED,
+            action_url=url,
+        )
+        extra = {"link": url, "payment_intent": self._intent.intent_id}
+        alert = await topup_alert(self._connection, topup, AlertType.TOPUP_ACTION_REQUIRED, self._now, extra)
         return Outcome(await insert_alerts(self._connection, [alert]))
 
     async def _decline(self, code: str) -> Outcome:
-        topup, final = self._topup, True
-        if topup.state is TopupState.RETRY_WAIT or self._intent.attempt not in (None, topup.attempt):
-            return Outcome()  # this decline was counted before
-        off = code in HARD_DECLINES
+        topup, off = self._topup, code in HARD_DECLINES
+        declines = 0
         if topup.automatic and not off:
             declines = await topups.count_soft_decline(self._connection, topup.account_id)
             off = declines >= SOFT_DECLINES_BEFORE_OFF
-            final = off
-        outcome = Outcome()
-        if final:
-            outcome = await self._close(TopupState.FAILED, detail=code)
+        retries = topup.automatic and not off
+        told: dict[str, Any] = {"detail": code, "declined_charge_id": self._intent.failed_charge_id}
+        if retries:
+            wait = retry_wait(self._policy.retry_after, declines)
+            told |= {"attempt": topup.attempt + 1, "waits_until": topups.in_time(wait)}
+            outcome = await self._move(TopupState.RETRY_WAIT, again=wait, **told)
         else:
-            await self._move(
-                TopupState.RETRY_WAIT,
-                again=self._policy.retry_after,
-                detail=code,
-                attempt=topup.attempt + 1,
-            )
-        extra = {"decline_code": code, "attempt": topup.attempt, "will_retry": not final}
-        new = [await _alert(self._connection, topup, AlertType.TOPUP_FAILED, self._now, extra)]
+            outcome = await self._close(TopupState.FAILED, **told)
+        extra = {"decline_code": code, "attempt": topup.attempt, "will_retry": retries}
+        new = [await topup_alert(self._connection, topup, AlertType.TOPUP_FAILED, self._now, extra)]
         if topup.automatic and off:
-            new.append(
-                await _switch_off(self._connection, topup, f"the card was declined: {code}", self._now)
-            )
+            why = f"the card was declined: {code}"
+            new += await switch_off(self._connection, topup, why, self._now)
         outcome += Outcome(await insert_alerts(self._connection, new))
         return outcome
 
     async def _close(self, state: TopupState, **values: object) -> Outcome:
         """End it without money: whether another one is due may be decided anew."""
         await self._move(state, again=None, **values)
-        return Outcome(due=_notes(await mark_due(self._connection, [self._topup.account_id])))
+        return Outcome(due=notes(await mark_due(self._connection, [self._topup.account_id])))
 
     async def _move(self, state: TopupState, *, again: timedelta | None = None, **values: object) -> Outcome:
         step = {
             "state": state,
-            "next_step_at": self._now + again if again else None,
+            "next_step_at": None if again is None else topups.in_time(again),
+            "waits_until": None,
+            "action_url": None,
             "payment_intent_id": self._intent.intent_id,
         }
         await topups.change_topup(self._connection, self._topup, step | values)
         return Outcome()
-
-
-def _notes(due_id: int | None) -> list[int]:
-    return [] if due_id is None else [due_id]
-
-
-async def _quarantine(connection: AsyncConnection, topup: Topup, why: str, now: datetime) -> Outcome:
-    values = {"state": TopupState.QUARANTINED, "detail": why, "next_step_at": None}
-    await topups.change_topup(connection, topup, values)
-    new = [await _alert(connection, topup, AlertType.TOPUP_FAILED, now, {"detail": why})]
-    if topup.automatic:
-        new.append(await _switch_off(connection, topup, why, now))
-    return Outcome(await insert_alerts(connection, new))
-
-
-async def _switch_off(connection: AsyncConnection, topup: Topup, why: str, now: datetime) -> NewAlert:
-    values = {"enabled": False, "disabled_because": why}
-    await topups.change_auto_topup(connection, topup.account_id, values)
-    return await _alert(connection, topup, AlertType.TOPUP_DISABLED, now, {"detail": why})
-
-
-async def _alert(
-    connection: AsyncConnection, topup: Topup, type_: AlertType, now: datetime, extra: Mapping[str, Any]
-) -> NewAlert:
-    balance = await topups.find_balance(connection, topup.account_id) or 0
-    data = alert_data(topup.account_id, balance, now, level_of(balance))
-    data |= {"topup_id": topup.topup_id, "amount_nanos": topup.amount_nanos, **extra}
-    return NewAlert(topup.account_id, type_, data, now)

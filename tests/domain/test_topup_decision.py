@@ -1,5 +1,6 @@
 """Whether an account is topped up now, later, or not at all."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -9,12 +10,16 @@ from hypothesis import strategies as st
 
 from shared.domain.money import NANOS_PER_DOLLAR
 from shared.domain.topup import (
+    MINIMUM_NANOS,
     OPEN_STATES,
+    PRESETS,
     AutoTopup,
+    Preset,
     TopUp,
     TopupHistory,
     TopupState,
     WaitUntil,
+    check_caps,
     day_start,
     decide,
     month_start,
@@ -95,6 +100,56 @@ def test_the_cap_of_a_month_waits_for_the_next_utc_month() -> None:
     assert decided(history=TopupHistory(today=0, this_month=9)) == WaitUntil(NEXT_MONTH)
 
 
+def test_the_money_of_a_day_may_reach_its_cap_and_not_pass_it() -> None:
+    capped = replace(AUTO, max_per_day_nanos=50 * DOLLAR)
+    assert decided(history=TopupHistory(today=1, today_nanos=25 * DOLLAR), auto=capped) == TopUp(25 * DOLLAR)
+    passed = TopupHistory(today=1, today_nanos=25 * DOLLAR + 1)
+    assert decided(history=passed, auto=capped) == WaitUntil(TOMORROW)
+
+
+def test_the_money_of_a_month_may_reach_its_cap_and_not_pass_it() -> None:
+    capped = replace(AUTO, max_per_month_nanos=50 * DOLLAR)
+    reached = TopupHistory(this_month=1, this_month_nanos=25 * DOLLAR)
+    assert decided(history=reached, auto=capped) == TopUp(25 * DOLLAR)
+    passed = replace(reached, this_month_nanos=25 * DOLLAR + 1)
+    assert decided(history=passed, auto=capped) == WaitUntil(NEXT_MONTH)
+
+
+def test_a_cap_of_the_month_in_money_outlasts_one_of_the_day_in_number() -> None:
+    capped = replace(AUTO, max_per_month_nanos=75 * DOLLAR)
+    full = TopupHistory(today=3, this_month=3, today_nanos=75 * DOLLAR, this_month_nanos=75 * DOLLAR)
+    assert decided(history=full, auto=capped) == WaitUntil(NEXT_MONTH)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"max_per_day": 0}, "between 1 and"),
+        ({"max_per_month": 1_000_001}, "between 1 and"),
+        ({"max_per_day_nanos": 25 * DOLLAR - 1}, "below the amount"),
+        ({"max_per_month_nanos": 25 * DOLLAR - 1}, "below the amount"),
+    ],
+)
+def test_caps_that_let_nothing_through_are_named(wrong: dict[str, int], why: str) -> None:
+    assert why in str(check_caps(replace(AUTO, **wrong)))  # type: ignore[arg-type]
+
+
+def test_caps_of_one_top_up_are_caps() -> None:
+    tightest = replace(AUTO, max_per_day=1, max_per_day_nanos=25 * DOLLAR, max_per_month_nanos=25 * DOLLAR)
+    assert check_caps(tightest) is None
+    assert check_caps(AUTO) is None
+
+
+def test_the_presets_are_those_of_best_practice() -> None:
+    in_dollars = {
+        name: (terms.threshold_nanos // DOLLAR, terms.amount_nanos // DOLLAR)
+        for name, terms in PRESETS.items()
+    }
+    assert in_dollars == {"light": (5, 20), "regular": (20, 50), "heavy": (50, 100), "production": (100, 200)}
+    assert set(PRESETS) == set(Preset)
+    assert all(terms.amount_nanos >= MINIMUM_NANOS for terms in PRESETS.values())
+
+
 def test_of_several_reasons_to_wait_the_longest_counts() -> None:
     history = TopupHistory(today=3, this_month=9, last_fell_short_at=NOW)
     assert decided(history=history) == WaitUntil(NEXT_MONTH)
@@ -128,6 +183,8 @@ histories = st.builds(
     today=st.integers(0, 5),
     this_month=st.integers(0, 12),
     last_fell_short_at=st.none() | instants,
+    today_nanos=st.integers(0, 150),
+    this_month_nanos=st.integers(0, 150),
 )
 autos = st.builds(
     AutoTopup,
@@ -136,6 +193,8 @@ autos = st.builds(
     amount_nanos=st.integers(1, 50),
     max_per_day=st.integers(1, 4),
     max_per_month=st.integers(1, 10),
+    max_per_day_nanos=st.none() | st.integers(50, 150),
+    max_per_month_nanos=st.none() | st.integers(50, 150),
 )
 balances = st.integers(-20, 120)
 
@@ -151,6 +210,8 @@ def test_it_charges_exactly_when_every_condition_holds(
         (short_at is None or now >= short_at + COOLDOWN)
         and history.today < auto.max_per_day
         and history.this_month < auto.max_per_month
+        and _fits(auto, history.today_nanos, auto.max_per_day_nanos)
+        and _fits(auto, history.this_month_nanos, auto.max_per_month_nanos)
     )
     assert (decision is None) == (not due)
     assert isinstance(decision, TopUp) == (due and free)
@@ -168,11 +229,11 @@ def test_who_waits_until_then_is_topped_up_then(
     assert decision.time > now
     then = decision.time
     # What was counted for a day or a month that is over by then no longer counts.
-    later = replace(
-        history,
-        today=history.today if day_start(then) == day_start(now) else 0,
-        this_month=history.this_month if month_start(then) == month_start(now) else 0,
-    )
+    later = history
+    if day_start(then) != day_start(now):
+        later = replace(later, today=0, today_nanos=0)
+    if month_start(then) != month_start(now):
+        later = replace(later, this_month=0, this_month_nanos=0)
     assert decide(auto, balance_nanos, later, then, COOLDOWN) == TopUp(auto.amount_nanos)
 
 
@@ -183,3 +244,33 @@ def test_more_money_never_makes_a_top_up_more_urgent(
     poorer = decide(auto, balance_nanos, history, now, COOLDOWN)
     richer = decide(auto, balance_nanos + more_nanos, history, now, COOLDOWN)
     assert richer in (None, poorer)
+
+
+@given(autos, st.lists(st.timedeltas(timedelta(0), timedelta(days=20)), min_size=1, max_size=60), instants)
+def test_whatever_the_times_no_cap_of_a_utc_day_or_month_is_ever_passed(
+    auto: AutoTopup, pauses: list[timedelta], now: datetime
+) -> None:
+    auto = replace(auto, enabled=True)
+    made: list[datetime] = []
+    for pause in pauses:
+        now += pause
+        today = sum(day_start(at) == day_start(now) for at in made)
+        this_month = sum(month_start(at) == month_start(now) for at in made)
+        history = TopupHistory(
+            today=today,
+            this_month=this_month,
+            today_nanos=today * auto.amount_nanos,
+            this_month_nanos=this_month * auto.amount_nanos,
+        )
+        if isinstance(decide(auto, -1, history, now, COOLDOWN), TopUp):
+            made.append(now)
+    assert made
+    days, months = Counter(map(day_start, made)), Counter(map(month_start, made))
+    assert max(days.values()) <= auto.max_per_day
+    assert max(months.values()) <= auto.max_per_month
+    assert auto.amount_nanos * max(days.values()) <= (auto.max_per_day_nanos or 10**9)
+    assert auto.amount_nanos * max(months.values()) <= (auto.max_per_month_nanos or 10**9)
+
+
+def _fits(auto: AutoTopup, taken_nanos: int, cap_nanos: int | None) -> bool:
+    return cap_nanos is None or taken_nanos + auto.amount_nanos <= cap_nanos

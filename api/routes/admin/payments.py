@@ -106,9 +106,7 @@ class Compared(BaseModel):
 
 
 @router.post("/refunds", status_code=202)
-async def refund(
-    wanted: NewRefund, services: ServicesNow, idempotency_key: IdempotencyKey = None
-) -> Refund:
+async def refund(wanted: NewRefund, services: ServicesNow, idempotency_key: IdempotencyKey = None) -> Refund:
     """Refund a top-up to the card that paid it; reserved at once, the rest is done by a worker."""
     amount = None if wanted.amount is None else parse_dollars(wanted.amount)
     made = await reserve_refund(
@@ -126,7 +124,9 @@ async def refund(
 @router.get("/refunds")
 async def show_refunds(services: ServicesNow, account_id: AccountId = None) -> Page[Refund]:
     """List refunds, oldest first."""
-    return Page(data=[Refund(**_named(row, Refund)) for row in await list_refunds(services.engine, account_id)])
+    return Page(
+        data=[Refund(**_named(row, Refund)) for row in await list_refunds(services.engine, account_id)]
+    )
 
 
 @router.get("/disputes")

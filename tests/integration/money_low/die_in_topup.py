@@ -1,6 +1,7 @@
 """Run one top-up in this process, and die by SIGKILL before or after one of its commits or requests.
 
 Usage: die_in_topup.py DATABASE_URL STRIPE_URL STRIPE_KEY TOPUP_ID {before|after} {commit|request} NUMBER
+       SECONDS_AHEAD
 """
 
 import asyncio
@@ -66,20 +67,22 @@ class Payments:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         async def request(*arguments: Any) -> Any:
             self._death.may_come("before", "request")
-            answer = await getattr(self._payments, name)(*arguments)
-            self._death.may_come("after", "request")
-            return answer
+            try:
+                return await getattr(self._payments, name)(*arguments)
+            finally:
+                self._death.may_come("after", "request")
 
         return request
 
 
 async def _main() -> None:
-    database_url, stripe_url, key, topup_id, when, what, number = sys.argv[1:]
+    database_url, stripe_url, key, topup_id, when, what, number, *seconds_ahead = sys.argv[1:]
     death = Death(when, what, int(number))
     engine = cast("AsyncEngine", Engine(create_engine(database_url), death))
     payments = cast("StripePayments", Payments(StripePayments(StripeConnection(key, stripe_url)), death))
     policy = SettlePolicy(timedelta(hours=1), timedelta(hours=1))
-    await TopUps(engine, payments, utc_now, policy).handle([topup_id])
+    ahead = timedelta(seconds=float(*seconds_ahead))
+    await TopUps(engine, payments, lambda: utc_now() + ahead, policy).handle([topup_id])
 
 
 if __name__ == "__main__":

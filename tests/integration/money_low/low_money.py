@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
@@ -15,14 +15,15 @@ from shared.clock import utc_now
 from shared.db import evaluations
 from shared.domain.money import NANOS_PER_DOLLAR
 from shared.gateways.stripe_connection import StripeConnection
-from shared.gateways.stripe_payments import StripePayments
+from shared.gateways.stripe_payments import Intent, StripePayments
 from shared.messaging.envelope import StageMessage
 from shared.messaging.topology import Stage
 from shared.operations.accounts import create_account
 from shared.operations.audit import audit
+from shared.operations.cards import save_card
 from shared.operations.money import credit_account
-from shared.operations.settle import SettlePolicy
-from shared.operations.topups import create_topup, save_card, set_auto_topup
+from shared.operations.settle import SettlePolicy, settle
+from shared.operations.topups import create_topup, set_auto_topup
 from workers.thresholds import Thresholds
 from workers.topup import TopUps
 
@@ -121,6 +122,11 @@ class LowMoney:
             await self.change_card(account_id, card)
         return account_id, (await create_topup(self.engine, account_id, 25 * DOLLAR))["id"]
 
+    async def settle(self, topup_id: str, intent: Intent, **other: Any) -> None:
+        """Bring a top-up to where an intent is, as a webhook or the reconciler does; or another one is."""
+        told = replace(intent, **{"attempt": None, **other})
+        await settle(self.engine, topup_id, told, utc_now(), SettlePolicy(RETRY, GRACE))
+
     async def named_by(self, due_ids: list[int]) -> list[str]:
         """Return the accounts in notes of what is due for evaluation."""
         query = "SELECT account_ids FROM due_evaluations WHERE due_id = ANY (:ids)"
@@ -131,6 +137,11 @@ class LowMoney:
 
     async def state(self, topup_id: str) -> str:
         return str((await self.topup(topup_id))["state"])
+
+    async def customer(self, account_id: str) -> tuple[str, str]:
+        """Return the account's customer at Stripe, and the saved card."""
+        (row,) = await self.rows("SELECT * FROM payment_customers WHERE account_id = :id", id=account_id)
+        return row["customer_id"], row["payment_method_id"]
 
     async def auto(self, account_id: str) -> dict[str, Any]:
         return (await self.rows("SELECT * FROM auto_topups WHERE account_id = :id", id=account_id))[0]

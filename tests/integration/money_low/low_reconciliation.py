@@ -77,9 +77,7 @@ async def charged_in_vain(money: LowMoney, *, intent_known: bool = True) -> tupl
     account_id, topup_id = await money.by_hand()
     customer = (await money.rows("SELECT * FROM payment_customers WHERE account_id = :id", id=account_id))[0]
     card = customer["payment_method_id"]
-    intent = await money.payments.create_intent(
-        topup_id, account_id, customer["customer_id"], card, 25 * DOLLAR
-    )
+    intent = await money.payments.create_intent(topup_id, account_id, customer["customer_id"], 25 * DOLLAR)
     if intent_known:
         await by_hand(
             money,

@@ -145,7 +145,6 @@ async def charged_unknown(money: LowMoney, topup_id: str) -> Intent:
         topup_id,
         row["account_id"],
         customer["customer_id"],
-        row["payment_method_id"],
         row["amount_nanos"],
     )
     return await money.payments.confirm_intent(topup_id, intent.intent_id, row["payment_method_id"], 1)

@@ -11,6 +11,13 @@ from shared.operations.settle import SettlePolicy, settle
 POLICY = SettlePolicy(RETRY, GRACE)
 
 
+async def test_what_was_credited_is_due_for_an_invoice_and_nothing_else_is(money: LowMoney) -> None:
+    for card, due in (("pm_card_visa", True), ("pm_card_chargeDeclined", False)):
+        _, topup_id = await money.by_hand(card=card)
+        await money.topups().handle([topup_id])
+        assert ((await money.topup(topup_id))["invoice_due_at"] is not None) is due
+
+
 @pytest.mark.parametrize("currency", ["jpy", "kwd"])
 async def test_the_same_number_in_another_currency_is_parked(money: LowMoney, currency: str) -> None:
     account_id, topup_id = await money.by_hand(card="pm_card_authenticationRequired")

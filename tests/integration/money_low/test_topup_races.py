@@ -73,6 +73,19 @@ async def test_fifty_concurrent_workers_count_one_decline_once(money: LowMoney) 
     assert await money.alerts(account_id) == ["topup.failed"]
 
 
+async def test_fifty_concurrent_workers_ask_an_owner_once_to_authenticate(money: LowMoney) -> None:
+    account_id, topup_id = await money.due(card="pm_card_authenticationRequired")
+    async with engines(money, 5) as five:
+        stages = [money.topups(engine) for engine in five]
+        await asyncio.gather(*(stages[n % 5].handle([topup_id]) for n in range(50)))
+    await money.topups().handle([topup_id])
+    assert await money.state(topup_id) == "action_required"
+    assert await money.alerts(account_id) == ["topup.action_required"]
+    money.controls.authenticate((await money.topup(topup_id))["payment_intent_id"])
+    await money.topups().handle([topup_id])
+    await money.assert_charged_and_credited(account_id, 2_500)
+
+
 async def test_the_low_balance_and_the_top_up_that_ended_it_are_not_mixed(money: LowMoney) -> None:
     """The top-up succeeds between two reads of an evaluation: its low balance is no reason for another."""
     account_id, topup_id = await money.due()

@@ -12,7 +12,8 @@ depends_on = None
 
 STATEMENTS = [
     # A top-up by Checkout has no card of ours, and gets its intent when its owner pays. What refunds reserved
-    # and disputes took of a charge is never more than the charge.
+    # and disputes took of a charge is never more than the charge. Until waits_until no step is taken, however
+    # often one is asked for; at action_url its owner authenticates.
     """
     ALTER TABLE topups
         ALTER COLUMN payment_method_id DROP NOT NULL,
@@ -23,6 +24,8 @@ STATEMENTS = [
         ADD COLUMN checkout_url text,
         ADD COLUMN create_attempt integer NOT NULL DEFAULT 1,
         ADD COLUMN declined_charge_id text,
+        ADD COLUMN waits_until timestamptz,
+        ADD COLUMN action_url text,
         ADD COLUMN idempotency_key text COLLATE "C",
         ADD COLUMN refunded_nanos bigint NOT NULL DEFAULT 0,
         ADD COLUMN disputed_nanos bigint NOT NULL DEFAULT 0,
@@ -33,6 +36,8 @@ STATEMENTS = [
     """,
     # What was paid before there were invoices gets one too.
     "UPDATE topups SET invoice_due_at = now() WHERE state = 'succeeded'",
+    # Steps name a top-up, a refund or a dispute by its id alone.
+    "CREATE INDEX topups_of_id ON topups (topup_id)",
     "CREATE INDEX topups_of_intent ON topups (payment_intent_id) WHERE payment_intent_id IS NOT NULL",
     "CREATE INDEX topups_of_session ON topups (checkout_session_id) WHERE checkout_session_id IS NOT NULL",
     "CREATE INDEX topups_invoice_due ON topups (invoice_due_at) WHERE invoice_due_at IS NOT NULL",
@@ -84,6 +89,7 @@ STATEMENTS = [
         CONSTRAINT refunds_asked_once UNIQUE (account_id, idempotency_key)
     )
     """,
+    "CREATE INDEX refunds_of_id ON refunds (refund_id)",
     "CREATE INDEX refunds_next_step ON refunds (next_step_at) WHERE next_step_at IS NOT NULL",
     "CREATE INDEX refunds_of_stripe ON refunds (stripe_refund_id) WHERE stripe_refund_id IS NOT NULL",
     """
@@ -102,6 +108,7 @@ STATEMENTS = [
         CONSTRAINT disputes_of_topup FOREIGN KEY (account_id, topup_id) REFERENCES topups
     )
     """,
+    "CREATE INDEX disputes_of_id ON disputes (dispute_id)",
     # Stored once by Stripe's id, answered at once, processed by a worker.
     """
     CREATE TABLE stripe_events (
