@@ -8,12 +8,14 @@ from fastapi import FastAPI
 
 from api.errors import answer_errors
 from api.limits import BodyLimit
+from api.metrics import Measured
 from api.routes import (
     billing,
     gate,
     health,
     invoices,
     keys,
+    metrics,
     models,
     payment_methods,
     subscription,
@@ -30,6 +32,7 @@ from shared.settings import Settings
 _MAX_BODY_BYTES = 8 * 1024 * 1024
 _ROUTES = (
     health,
+    metrics,
     gate,
     usage,
     models,
@@ -60,6 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="payg", summary="Prepaid billing: exact, fast, provable.", lifespan=lifespan)
     app.state.services = services
     app.add_middleware(BodyLimit, max_bytes=_MAX_BODY_BYTES)
+    app.add_middleware(Measured, metrics=services.metrics)
     answer_errors(app)
     for routes in _ROUTES:
         app.include_router(routes.router)

@@ -8,6 +8,7 @@ from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.key_cache import KeyCache
+from api.metrics import Metrics
 from api.rates import RateLimits
 from shared.db import prices
 from shared.db.engine import create_engine
@@ -38,6 +39,7 @@ class Services:
         self.gate: Gate = configured_gate(self.engine, redis, settings)
         self.holds = Holds(self.engine, redis)
         self.keys = KeyCache(self.engine, settings.database_url)
+        self.metrics = Metrics()
         self.rates = RateLimits(settings.rate_limit_per_s)
         self.payments: StripePayments | None = configured_payments(settings)
         self.stripe_events: StripeEvents | None = (

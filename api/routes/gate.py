@@ -74,6 +74,7 @@ async def authorize(asked: Request, key: Asking, services: Annotated[Services, D
     await services.save_learned(book)
     limited_key = payer.api_key_id if payer.limited else None
     answer = await services.gate.authorize(str(payer.account_id), price, limited_key)
+    services.metrics.gate_answers.labels(answer.why if isinstance(answer, Refused) else "held").inc()
     if isinstance(answer, Refused):
         wait_s = ceil(answer.wait.total_seconds()) if answer.wait else None
         raise ApiError(402, answer.why, _MESSAGES[answer.why], retry_after_s=wait_s)

@@ -216,6 +216,19 @@ async def test_without_a_key_nothing_is_told(api_url: str) -> None:
         assert nobody.get("/readyz").json() == {"database": "ok", "broker": "ok"}
 
 
+async def test_what_waits_and_how_long_answers_take_is_measured(
+    engine: AsyncEngine, owner: httpx.Client, payer: Payer, service: Client
+) -> None:
+    await service.hold(api_key_id=payer.api_key_id)
+    await use(engine, payer, "req_1", 1)
+    lines = owner.get("/metrics").text.splitlines()
+    assert 'payg_up{label="database"} 1.0' in lines
+    assert 'payg_up{label="broker"} 1.0' in lines
+    assert 'payg_gate_answers_total{answer="held"} 1.0' in lines
+    assert any(line.startswith('payg_due_evaluations{label=""}') for line in lines)
+    assert any('route="/v1/authorize"' in line for line in lines)
+
+
 async def test_scopes_bind(engine: AsyncEngine, api_url: str, payer: Payer) -> None:
     key = await create_key(engine, payer.account_id, "meter", None, [Scope.USAGE])
     with httpx.Client(base_url=api_url, headers={"Authorization": f"Bearer {key.api_key}"}) as meter:
