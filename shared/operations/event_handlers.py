@@ -41,8 +41,6 @@ def event_handlers(
     return {
         "charge.dispute.closed": dispute,
         "charge.dispute.created": dispute,
-        "charge.dispute.funds_reinstated": dispute,
-        "charge.dispute.funds_withdrawn": dispute,
         "charge.dispute.updated": dispute,
         "checkout.session.async_payment_failed": checkouts.checkout_changed,
         "checkout.session.async_payment_succeeded": checkouts.checkout_changed,
