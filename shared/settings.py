@@ -62,7 +62,9 @@ def _in_utc(instant: datetime) -> datetime:
 class Settings(BaseSettings):
     """All settings of payg, each with its unit in its name."""
 
-    model_config = SettingsConfigDict(env_prefix="PAYG_", env_file=ENV_FILE, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PAYG_", env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     database_url: Annotated[str, _starts_with("postgresql://", "postgres://")] = Field(
         description="PostgreSQL 15 or later, as postgresql://user:password@host:port/database"
