@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 import httpx
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from payg_client import BillingMiddleware, PaygClient
@@ -19,7 +19,7 @@ def create_gateway(client: PaygClient, model_server: str) -> FastAPI:
     @app.post("/v1/chat/completions")
     @app.post("/v1/completions")
     @app.post("/v1/embeddings")
-    async def forward(request: Request) -> StreamingResponse | JSONResponse:
+    async def forward(request: Request) -> Response:
         asked = upstream.build_request("POST", request.url.path, content=await request.body())
         asked.headers["Content-Type"] = "application/json"
         try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count, cycle, islice
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 _WORDS_AT_MOST = 16
@@ -34,7 +34,7 @@ def create_model_server() -> FastAPI:
 
     @app.post("/v1/chat/completions")
     @app.post("/v1/completions")
-    async def complete(request: Request) -> StreamingResponse | JSONResponse:
+    async def complete(request: Request) -> Response:
         body = await request.json()
         toy.asked.append(body)
         behaviour = body.get("toy", {})

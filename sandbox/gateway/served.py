@@ -13,10 +13,11 @@ from sandbox.servers.network import LOOPBACK
 
 
 @contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
-    """Serve an application in a thread until the block ends; yields its address."""
+def served(app: ASGIApp, port: int = 0) -> Iterator[str]:
+    """Serve an application in a thread until the block ends; yields its address. 0 is any free port."""
     listening = socket.socket()
-    listening.bind((LOOPBACK, 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((LOOPBACK, port))
     listening.listen()
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
