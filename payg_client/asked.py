@@ -64,15 +64,19 @@ def read_request(raw: bytes, endpoint: Endpoint, estimate: Estimator, max_output
         raise BadRequestError("model: say which")
     if body.get("background"):
         raise BadRequestError("background: what is not answered here cannot be billed here")
-    limit = _limit(body, endpoint, max_output_tokens)
+    most = bound_output(body, endpoint, max_output_tokens)
     hides_usage = endpoint.has_stream_options and _tell_usage(body)
-    return Asked(
-        model,
-        estimate(body),
-        limit * _answers(body) if endpoint.limits else 0,
-        msgspec.json.encode(body),
-        hides_usage,
-    )
+    return Asked(model, estimate(body), most, msgspec.json.encode(body), hides_usage)
+
+
+def bound_output(body: dict[str, Any], endpoint: Endpoint, max_output_tokens: int) -> int:
+    """Return the most output tokens that a request can have; where it names no bound, give it one.
+
+    Raises BadRequestError for a bound that is none.
+    """
+    if not endpoint.limits:
+        return 0
+    return _limit(body, endpoint, max_output_tokens) * _answers(body)
 
 
 def _limit(body: dict[str, Any], endpoint: Endpoint, max_output_tokens: int) -> int:
