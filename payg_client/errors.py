@@ -25,7 +25,7 @@ class RefusedError(PaygClientError):
         self.status = status
         self.body = body
         self.retry_after = retry_after
-        self.error = _error_in(body)
+        self.error = error_in(body)
         super().__init__(f"{status} {self.code}: {self.error.get('message', body[:200])}")
 
     @property
@@ -49,7 +49,8 @@ def raise_for(answer: httpx.Response) -> None:
     raise kind(answer.status_code, answer.content, retry_after)
 
 
-def _error_in(body: bytes) -> dict[str, Any]:
+def error_in(body: bytes) -> dict[str, Any]:
+    """Return message, type and code of an answer; nothing where it has another shape."""
     try:
         return msgspec.json.decode(body, type=dict[str, dict[str, Any]])["error"]
     except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):

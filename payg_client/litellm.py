@@ -21,15 +21,14 @@ from time import monotonic
 from typing import Any
 from uuid import uuid4
 
-import msgspec
-from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
+from litellm.proxy._types import ProxyException
 from pydantic import BaseModel
 
 from payg_client import answers
 from payg_client.asked import ENDPOINTS, BadRequestError, Endpoint, Estimator, bound_output
 from payg_client.client import Hold, PaygClient
-from payg_client.errors import PaygClientError, RefusedError
+from payg_client.errors import PaygClientError, RefusedError, error_in
 from payg_client.events import usage_event
 from payg_client.tokens import estimate_input_tokens, tokens_of_usage
 
@@ -72,7 +71,7 @@ def key_of(user_api_key: Any) -> str | None:  # noqa: ANN401 - LiteLLM's UserAPI
     return None
 
 
-class PaygLogger(CustomLogger):  # type: ignore[misc] # is Any where LiteLLM is not installed
+class PaygLogger(CustomLogger):  # type: ignore[misc, unused-ignore] # is Any where LiteLLM is not installed
     """Authorises before a call, and sends what LiteLLM says it used. An answer from LiteLLM's cache is free.
 
     ``key_of`` names the payer of a LiteLLM key; the rest is as for BillingMiddleware.
@@ -111,7 +110,7 @@ class PaygLogger(CustomLogger):  # type: ignore[misc] # is Any where LiteLLM is 
         api_key_id = self._key_of(user_api_key_dict)
         if api_key_id is None:
             message = "this key has no payg_api_key_id in its metadata"
-            raise _as_http(answers.error(403, "permission_error", "no_payer", message))
+            raise _AnswerError(answers.error(403, "permission_error", "no_payer", message))
         hold = await self._hold(api_key_id, endpoint, data)
         self._forget_old()
         request = uuid4().hex
@@ -174,17 +173,17 @@ class PaygLogger(CustomLogger):  # type: ignore[misc] # is Any where LiteLLM is 
                 api_key_id=api_key_id,
             )
         except BadRequestError as error:
-            raise _as_http(answers.bad_request(error)) from None
+            raise _AnswerError(answers.bad_request(error)) from None
         except RefusedError as error:
             if error.status in (401, 403):
                 log.error("payg refuses this proxy's own key: %s", error)  # noqa: TRY400 - all is said
-                raise _as_http(answers.unavailable(error)) from error
-            raise _as_http(answers.refusal(error)) from error
+                raise _AnswerError(answers.unavailable(error)) from error
+            raise _AnswerError(answers.refusal(error)) from error
         except PaygClientError as error:
             log.error("payg is away: %s", error)  # noqa: TRY400
             if self._fail_open:
                 return None
-            raise _as_http(answers.unavailable(error)) from error
+            raise _AnswerError(answers.unavailable(error)) from error
 
     def _send(self, request: str, served: _Served, tokens: Mapping[str, int], response_id: object) -> None:
         event = usage_event(
@@ -242,10 +241,14 @@ def _tokens(kwargs: Mapping[str, Any], response: object) -> dict[str, int] | Non
     return None
 
 
-def _as_http(answer: answers.Answer) -> HTTPException:
-    headers = {"Retry-After": answer.retry_after} if answer.retry_after is not None else None
-    try:
-        detail = msgspec.json.decode(answer.body)
-    except msgspec.MsgspecError:
-        detail = {"error": {"message": answer.body.decode(errors="replace")}}
-    return HTTPException(answer.status, detail, headers)
+class _AnswerError(ProxyException):  # type: ignore[misc, unused-ignore] # is Any where LiteLLM is not installed
+    """An answer that leaves LiteLLM's proxy in payg's own words, its code not replaced by the status."""
+
+    def __init__(self, answer: answers.Answer) -> None:
+        self._error = error_in(answer.body)
+        headers = {"Retry-After": answer.retry_after} if answer.retry_after is not None else {}
+        message, type_ = self._error.get("message", "refused"), self._error.get("type", "api_error")
+        super().__init__(message, type_, None, answer.status, headers)
+
+    def to_dict(self) -> dict[str, Any]:
+        return self._error or dict(super().to_dict())

@@ -90,9 +90,11 @@ class _Completion:
         usage = {"usage": self._usage} if self._tells_usage else {}
         return {**self._common, "object": self._object(), "choices": [choice], **usage}
 
-    def chunk(self, word: str) -> dict[str, Any]:
+    def chunk(self, number: int) -> dict[str, Any]:
+        word = f"{self.words[number]} "
         said: dict[str, Any] = {"delta": {"content": word}} if self._chat else {"text": word}
-        return self._chunk([{"index": 0, "finish_reason": None, **said}])
+        finish_reason = "stop" if number + 1 == len(self.words) else None
+        return self._chunk([{"index": 0, "finish_reason": finish_reason, **said}])
 
     def usage_chunk(self) -> dict[str, Any] | None:
         if not (self._asked_usage and self._tells_usage):
@@ -110,12 +112,12 @@ class _Completion:
 async def _stream(answer: _Completion, toy: Toy) -> AsyncIterator[str]:
     finished = False
     try:
-        for number, word in enumerate(answer.words):
+        for number in range(len(answer.words)):
             if number == answer.toy.get("dies_after"):
                 finished = True
                 raise ConnectionError("the toy was told to die")
             await asyncio.sleep(answer.toy.get("pause_s", 0))
-            yield _event(answer.chunk(f"{word} "))
+            yield _event(answer.chunk(number))
         if usage := answer.usage_chunk():
             yield _event(usage)
         yield "data: [DONE]\n\n"
