@@ -1,5 +1,9 @@
 """While payg cannot be reached: nothing is served that nobody bills, and usage waits."""
 
+import asyncio
+import threading
+from contextlib import ExitStack
+
 import httpx
 import openai
 import pytest
@@ -75,6 +79,34 @@ async def test_usage_waits_for_payg_and_is_debited_when_it_is_back(payg: Platfor
     (record,) = await account.records()
     assert (record["event_id"], record["input_tokens"]) == ("req_1", 9)
     await account.nothing_held()
+
+
+async def test_a_gateway_that_stops_waits_for_payg_to_take_its_usage(
+    payg: Platform, account: Account
+) -> None:
+    port, asked, may_answer = free_port(), threading.Event(), threading.Event()
+    app = FastAPI()
+    app.add_middleware(BillingMiddleware, client=PaygClient(f"http://127.0.0.1:{port}", payg.service_key))
+
+    @app.post("/v1/chat/completions")
+    def complete() -> JSONResponse:
+        asked.set()
+        may_answer.wait(30)
+        return JSONResponse(ANSWER)
+
+    with ExitStack() as gateway_runs:
+        url = gateway_runs.enter_context(served(app))
+        with served(create_app(payg.settings), port):
+            answer = asyncio.create_task(ask(url, account.payer.api_key))
+            await asyncio.to_thread(asked.wait, 30)
+        may_answer.set()
+        assert (await answer).status_code == 200
+        stopping = asyncio.create_task(asyncio.to_thread(gateway_runs.close))
+        stopped, _ = await asyncio.wait([stopping], timeout=1)
+        assert not stopped
+        with served(create_app(payg.settings), port):
+            await stopping
+    await account.records()
 
 
 async def test_a_gateway_that_fails_open_serves_whom_it_knows_and_bills_them_later(
