@@ -281,3 +281,12 @@ gate_marker = Table(
     Column("marker", Text, nullable=False),
     Column("emptied_at", Time),
 )
+
+gate_mode = Table(
+    "gate_mode",
+    metadata,
+    Column("only_row", Boolean, primary_key=True),
+    Column("turn", BigInteger, nullable=False),
+    Column("away_since", Time),
+    Column("away_until", Time),
+)

@@ -8,11 +8,16 @@ local now = now_ms()
 local fields = {'loaded', 'balance', 'frozen', 'share', 'quota', 'fallback', 'limit', 'spent', 'ends', 'wake',
                 'count', 'list', 'discounted', 'generation'}
 local got = redis.call('HMGET', KEYS[1], unpack(fields))
-if not got[1] or now - got[1] > oldest then return {'load'} end
+if not got[1] or now - got[1] > oldest then
+  -- Whatever is debited from here on is told, so that books that were read before are not believed after it.
+  redis.call('HSETNX', KEYS[1], 'version', 0)
+  redis.call('EXPIRE', KEYS[1], KEPT_S)
+  return {'load'}
+end
 local ends = tonumber(got[9])
 if ends > 0 and now >= ends then return {'load'} end
 if tonumber(got[10]) > 0 and tonumber(got[10]) <= now then
-  expire(now)
+  live(KEYS[1], KEYS[2], now)
   got = redis.call('HMGET', KEYS[1], unpack(fields))
 end
 local balance, share, quota = tonumber(got[2]), tonumber(got[4]), tonumber(got[5])
@@ -83,8 +88,9 @@ if price > 0 then
 end
 
 local expires = now + life
-redis.call('HSET', KEYS[2], id, hold(list, price, expires, KEYS[3] and key or ''))
-if wake == 0 or expires < wake then wake = expires end
-redis.call('HSET', KEYS[1], 'count', count + 1, 'list', held + list, 'discounted', held_discounted + price, 'wake', wake)
-if KEYS[3] then redis.call('HINCRBY', KEYS[3], 'held', list) end
+if redis.call('HSET', KEYS[2], id, hold(list, price, expires, false, KEYS[3] and key or '')) == 1 then
+  if wake == 0 or expires < wake then wake = expires end
+  redis.call('HSET', KEYS[1], 'count', count + 1, 'list', held + list, 'discounted', held_discounted + price, 'wake', wake)
+  if KEYS[3] then redis.call('HINCRBY', KEYS[3], 'held', list) end
+end
 return {'held', expires}
