@@ -11,7 +11,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as BrokenConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from shared.domain.errors import PaygError
 from shared.domain.gate import (
@@ -65,12 +65,7 @@ class RedisGate:
     """The scripts as functions. Every one raises GateUnavailableError."""
 
     def __init__(self, url: str) -> None:
-        # A connection that broke while nobody used it is no reason to do without Redis.
-        # What is sent twice does what it does once.
-        retry = Retry(NoBackoff(), 1, supported_errors=(BrokenConnectionError,))
-        self._redis: Any = redis.asyncio.Redis.from_url(
-            url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, retry=retry
-        )
+        self._redis = connect(url)
         self._scripts = {
             name: self._redis.register_script(_source(name))
             for name in ("authorize", "load", "debited", "prolong", "release", "place")
@@ -81,24 +76,19 @@ class RedisGate:
         await self._redis.aclose()
 
     async def authorize(
-        self,
-        account_id: str,
-        hold_id: str,
-        list_nanos: int,
-        life: timedelta,
-        api_key_id: str | None,
-        oldest: timedelta,
+        self, account_id: str, hold_id: str, list_nanos: int, life: timedelta, api_key_id: str | None
     ) -> Placed | Refused | Unknown:
         """Weigh a request and hold it; ``api_key_id`` is its key where that has a limit."""
-        keys = [*_keys(account_id), *([_key(account_id, api_key_id)] if api_key_id else [])]
-        arguments = [hold_id, list_nanos, _ms(life), api_key_id or "", _ms(oldest)]
-        answer = await self._run("authorize", keys, arguments)
-        if answer[0] == b"held":
-            return Placed(_instant(int(answer[1])))
-        if answer[0] == b"load":
+        arguments: list[Any] = [hold_id, list_nanos, _ms(life)]
+        if api_key_id:
+            arguments.append(api_key_id)
+        answer = await self._run("authorize", _keys(account_id)[:1], arguments)
+        if isinstance(answer, int):
+            return Placed(_instant(answer))
+        if answer == b"load":
             return Unknown()
-        wait = timedelta(milliseconds=int(answer[1])) if answer[1] else None
-        return Refused(Refusal(answer[0].decode()), wait)
+        code, _, wait_ms = answer.decode().partition(" ")
+        return Refused(Refusal(code), timedelta(milliseconds=int(wait_ms)) if wait_ms else None)
 
     async def load(self, account_id: str, standing: Standing, key: KeyPeriod | None) -> bool:
         """Write what the books say of an account, read after it was asked about, and of a key.
@@ -166,7 +156,11 @@ class RedisGate:
         await self._guard(self._redis.set(_MARKER, marker))
 
     async def _run(self, name: str, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401 - Redis's answer
-        return await self._guard(self._scripts[name](keys=keys, args=arguments))
+        script = self._scripts[name]
+        try:
+            return await self._guard(self._redis.evalsha(script.sha, len(keys), *keys, *arguments))
+        except NoScriptError:
+            return await self._guard(script(keys=keys, args=arguments))
 
     async def _guard(self, call: Any) -> Any:  # noqa: ANN401 - an awaitable of the client, and its answer
         if monotonic() < self._rests_until:
@@ -174,9 +168,21 @@ class RedisGate:
             raise GateUnavailableError("Redis did not answer a moment ago")
         try:
             return await call
+        except NoScriptError:
+            raise
         except (RedisError, OSError, TimeoutError) as error:
             self._rests_until = monotonic() + _REST_S
             raise GateUnavailableError(f"Redis does not answer: {error}") from error
+
+
+def connect(url: str) -> Any:  # noqa: ANN401 - redis is loosely typed
+    """Return a client of Redis that waits a second at most."""
+    # A connection that broke while nobody used it is no reason to do without Redis.
+    # What is sent twice does what it does once.
+    retry = Retry(NoBackoff(), 1, supported_errors=(BrokenConnectionError,))
+    return redis.asyncio.Redis.from_url(
+        url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, retry=retry
+    )
 
 
 def _source(name: str) -> str:

@@ -36,8 +36,6 @@ from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-#: What Redis knows of an account is believed for so long, whatever was missed.
-_OLDEST = timedelta(seconds=60)
 _LOADS = 10
 _TRIES = 5
 
@@ -155,13 +153,13 @@ class Gate:
         self, redis: RedisGate, hold_id: str, account_id: str, list_nanos: int, limited_key: str | None
     ) -> Placed | Refused:
         life = self._policy.hold_life
-        answer = await redis.authorize(account_id, hold_id, list_nanos, life, limited_key, _OLDEST)
+        answer = await redis.authorize(account_id, hold_id, list_nanos, life, limited_key)
         for _ in range(_LOADS):
             if isinstance(answer, Placed):
                 break
             if refused := await self._load(redis, account_id, limited_key):
                 return refused
-            asked = await redis.authorize(account_id, hold_id, list_nanos, life, limited_key, _OLDEST)
+            asked = await redis.authorize(account_id, hold_id, list_nanos, life, limited_key)
             if isinstance(asked, Refused):
                 return asked
             answer = asked

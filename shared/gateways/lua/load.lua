@@ -3,6 +3,7 @@
 -- ARGV: the standing (see `stand`), whether only an account that can be asked about is told; of the key: limit,
 -- spent, starts, ends.
 -- Gives 1, or 0 where it was not written: ask again, and read the books again.
+local EARLIER_MS = 20000
 local now = now_ms()
 local version, told = tonumber(redis.call('HGET', KEYS[1], 'version') or ''), tonumber(ARGV[1])
 -- Who was not asked about before the books were read may have been debited since, and nobody would know.
@@ -13,7 +14,8 @@ if version < told then
   redis.call('HINCRBY', KEYS[1], 'generation', 1)  -- a change was missed: what other keys spent is read again
 end
 if version <= told then stand(KEYS[1], ARGV) end
-redis.call('HSET', KEYS[1], 'loaded', now)
+-- Not all that are loaded at once are to be loaded again at once.
+redis.call('HSET', KEYS[1], 'loaded', now - redis.call('TIME')[2] % EARLIER_MS)
 local generation = redis.call('HINCRBY', KEYS[1], 'generation', 0)
 local share = tonumber(redis.call('HGET', KEYS[1], 'share') or PPM)
 local count, all_list, all_price, of_key = 0, 0, 0, 0

@@ -24,7 +24,6 @@ from shared.domain.money import PPM
 from shared.gateways.redis_gate import DebitedAccount, RedisGate, Spent, Unknown
 
 LIFE = timedelta(minutes=10)
-OLDEST = timedelta(minutes=1)
 _numbers = count()
 
 amounts = st.integers(0, 2_000) | st.integers(0, 9 * 10**15)
@@ -55,17 +54,20 @@ class Asked:
         self.gate = gate
         self.account_id = account_id or f"acct_{next(_numbers)}"
         self.holds: list[str] = []
+        self.asked = False
 
     async def load(self, standing: Standing, key: KeyPeriod | None = None) -> bool:
         """Tell what the books say, after it was asked about."""
-        await self.gate.authorize(self.account_id, "none", 0, LIFE, None, timedelta(milliseconds=-1))
+        if not self.asked:
+            assert await self(0) == Unknown()
         return await self.gate.load(self.account_id, standing, key)
 
     async def __call__(
         self, list_nanos: int, key: str | None = None, life: timedelta = LIFE
     ) -> Placed | Refused | Unknown:
         hold_id = f"hold_{next(_numbers)}.{self.account_id}"
-        answer = await self.gate.authorize(self.account_id, hold_id, list_nanos, life, key, OLDEST)
+        self.asked = True
+        answer = await self.gate.authorize(self.account_id, hold_id, list_nanos, life, key)
         if isinstance(answer, Placed):
             self.holds.append(hold_id)
         return answer
@@ -265,5 +267,5 @@ async def test_a_question_that_is_sent_twice_holds_once(redis_gate: RedisGate) -
     ask = Asked(redis_gate)
     await ask.load(paid(100))
     for _ in range(2):
-        await redis_gate.authorize(ask.account_id, f"hold_twice.{ask.account_id}", 40, LIFE, None, OLDEST)
+        await redis_gate.authorize(ask.account_id, f"hold_twice.{ask.account_id}", 40, LIFE, None)
     assert isinstance(await ask(60), Placed)
