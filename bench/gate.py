@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import count
 from time import monotonic, perf_counter, sleep
 
 import msgspec
@@ -33,6 +34,7 @@ LIVE_HOLDS = 100
 _LIFE = timedelta(minutes=10)
 _START_TIMEOUT_S = 30.0
 _HALF = 0.5
+_TURNS = 10
 _GIVE_MONEY = text("UPDATE accounts SET balance_nanos = :nanos")
 
 Say = Callable[[str], None]
@@ -78,7 +80,7 @@ async def _in_redis(rig: Rig, seconds: float) -> dict[str, float]:
         account = numbers[number % ACCOUNTS]
         await script(keys=[f"bench:{account}"], args=[f"{new_id('hold')}.{account}", "1:1:1:0:"])
 
-    rates = {IN_REDIS: await _rate(authorize, seconds), READ_WRITE: await _rate(read_and_write, seconds)}
+    rates = await _rates({IN_REDIS: authorize, READ_WRITE: read_and_write}, seconds)
     await holds.close()
     await client.flushdb()
     await client.aclose()
@@ -96,18 +98,27 @@ async def _fill(gate_in_redis: RedisGate, account: str) -> None:
     await gate_in_redis.load(account, Standing(1, MAX_HELD_NANOS, False, Payer()), None)  # noqa: FBT003
 
 
-async def _rate(ask: Ask, seconds: float) -> float:
-    """Return how often a second so many tasks ask, each again as soon as it was answered."""
-    asked, begun = 0, perf_counter()
+async def _rates(cases: Mapping[str, Ask], seconds: float) -> dict[str, float]:
+    """Return calls a second of each case, in short turns: what disturbs the machine disturbs both."""
+    asked, took = dict.fromkeys(cases, 0), dict.fromkeys(cases, 0.0)
+    for _ in range(_TURNS):
+        for name, ask in cases.items():
+            begun = perf_counter()
+            asked[name] += await _asked(ask, asked[name], begun + seconds / _TURNS)
+            took[name] += perf_counter() - begun
+    return {name: asked[name] / took[name] for name in cases}
+
+
+async def _asked(ask: Ask, first: int, until: float) -> int:
+    """Return how often so many tasks asked, each again as soon as it was answered."""
+    numbers = count(first)
 
     async def task() -> None:
-        nonlocal asked
-        while perf_counter() - begun < seconds:
-            asked += 1
-            await ask(asked)
+        while perf_counter() < until:
+            await ask(next(numbers))
 
     await asyncio.gather(*(task() for _ in range(CLIENTS)))
-    return asked / (perf_counter() - begun)
+    return next(numbers) - first
 
 
 def _over_http(port: int, plan: Plan) -> dict[str, float]:

@@ -11,6 +11,7 @@ from time import monotonic
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.believed import Believed
 from shared.db import gate as sql
 from shared.gateways.redis_gate import GateUnavailableError, RedisGate
 
@@ -27,46 +28,43 @@ class GateMode:
     def __init__(self, engine: AsyncEngine, redis: RedisGate) -> None:
         self._engine = engine
         self._redis = redis
-        self._lock = asyncio.Lock()
-        self._believed_until = self._known_at = 0.0
-        self._in_redis = False
+        self._mode = Believed(self._look, LEASE.total_seconds())
+        self._known_at_s = 0.0
         self.turn = -1
 
     async def in_redis(self) -> bool:
         """Return whether all processes weigh in Redis at this moment; if not, when all of them know that."""
-        if monotonic() >= self._believed_until:
-            async with self._lock:
-                if monotonic() >= self._believed_until:
-                    await self._look()
-        if not self._in_redis:
+        mode = await self._mode.get()
+        if mode.away:
             await self._until_all_know()
-        return self._in_redis
+        return not mode.away
 
     async def leave_redis(self) -> None:
         """Let all processes weigh in the database; returns when all of them know."""
-        asked_at = monotonic()
-        async with self._lock:
-            if self._in_redis or self._believed_until <= asked_at:
-                async with self._engine.begin() as connection:
-                    await sql.leave_redis(connection, AWAY)
-                log.warning("requests are weighed in the database: Redis does not answer")
-                await self._look()
+        if not (await self._mode.get()).away:
+            async with self._engine.begin() as connection:
+                await sql.leave_redis(connection, AWAY)
+            log.warning("requests are weighed in the database: Redis does not answer")
+            await self._mode.renew()
         await self._until_all_know()
 
     async def _until_all_know(self) -> None:
-        await asyncio.sleep(max(0.0, self._known_at - monotonic()))
+        await asyncio.sleep(max(0.0, self._known_at_s - monotonic()))
 
-    async def _look(self) -> None:
-        looked_at = monotonic()
-        async with self._engine.connect() as connection:
-            mode = await sql.read_mode(connection, LEASE)
+    async def _look(self) -> sql.Mode:
+        mode = await self._read()
         if mode.over:
-            mode = await self._try_redis()
-        self.turn, self._in_redis = mode.turn, not mode.away
-        self._believed_until = looked_at + LEASE.total_seconds()
-        self._known_at = monotonic() + (mode.wait.total_seconds() if mode.wait else 0.0)
+            await self._try_redis()
+            mode = await self._read()
+        self._known_at_s = monotonic() + (mode.wait.total_seconds() if mode.wait else 0.0)
+        self.turn = mode.turn
+        return mode
 
-    async def _try_redis(self) -> sql.Mode:
+    async def _read(self) -> sql.Mode:
+        async with self._engine.connect() as connection:
+            return await sql.read_mode(connection, LEASE)
+
+    async def _try_redis(self) -> None:
         try:
             await self._redis.marker()
         except GateUnavailableError:
@@ -75,5 +73,3 @@ class GateMode:
         else:
             async with self._engine.begin() as connection:
                 await sql.return_to_redis(connection)
-        async with self._engine.connect() as connection:
-            return await sql.read_mode(connection, LEASE)
