@@ -72,8 +72,13 @@ def create_app(settings: Settings) -> FastAPI:
 
 def run_api(settings: Settings) -> None:
     """Serve until the process is told to stop."""
+    serve(create_app(settings), settings)
+
+
+def serve(app: FastAPI, settings: Settings) -> None:
+    """Serve an application until the process is told to stop."""
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.api_host,
         port=settings.api_port,
         log_config=None,

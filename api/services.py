@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from time import monotonic
 
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -10,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api.key_cache import KeyCache
 from api.metrics import Metrics
 from api.rates import RateLimits
+from shared.believed import Believed
 from shared.db import prices
 from shared.db.engine import create_engine
 from shared.domain.price_book import PriceBook
@@ -47,7 +47,7 @@ class Services:
         )
         self._publisher: Publisher | None = None
         self._book: PriceBook | None = None
-        self._book_seen_s = 0.0
+        self._books = Believed(self._read_book, _BOOK_BELIEVED_S)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -76,13 +76,13 @@ class Services:
 
     async def book(self) -> PriceBook:
         """Return the price book, at most a second old."""
-        if self._book is not None and monotonic() - self._book_seen_s < _BOOK_BELIEVED_S:
-            return self._book
+        return await self._books.get()
+
+    async def _read_book(self) -> PriceBook:
         async with self.engine.connect() as connection:
             version = await prices.book_version(connection)
             if self._book is None or self._book.version != version:
                 self._book = await prices.load_price_book(connection)
-        self._book_seen_s = monotonic()
         return self._book
 
     async def save_learned(self, book: PriceBook) -> None:

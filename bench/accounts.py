@@ -30,8 +30,9 @@ _CYCLES = text("""
     FROM accounts a JOIN plans p USING (plan_id)
 """)
 _KEYS = text("""
-    INSERT INTO api_keys (api_key_id, account_id, secret_hash)
-    SELECT 'key' || substr(account_id, 5), account_id, sha256(convert_to(account_id, 'UTF8')) FROM accounts
+    INSERT INTO api_keys (api_key_id, account_id, secret_hash, scopes)
+    SELECT 'key' || substr(account_id, 5), account_id, sha256(convert_to(account_id, 'UTF8')), '{usage}'
+    FROM accounts
 """)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.gate import IN_REDIS, OVER_HTTP, READ_WRITE, ROUND_TRIP
 from bench.percentiles import Figure, ratio
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _RATIOS = (
     ("end to end, 1 a message, uniform", "plain actor, uniform", 2.0),
     ("end to end, 500 a message, hot", "end to end, 500 a message, uniform", 0.8),
 )
+_GATE_RATIOS = ((IN_REDIS, READ_WRITE, 0.8), (OVER_HTTP, ROUND_TRIP, 0.6))
 _HALF_LOAD = 0.5
 _DEBITED_P99_MS = 100.0
 _ALERT_P99_MS = 250.0
@@ -45,10 +47,10 @@ class Bar:
 
 def bars(results: "Results") -> list[Bar]:
     """Return all bars that a run has figures for."""
-    figures = results.throughput
+    figures = results.throughput | results.gate
     met = [
         Bar(f"{ours} ÷ {theirs}", ratio(figures[ours], figures[theirs]), bound)
-        for ours, theirs, bound in _RATIOS
+        for ours, theirs, bound in _RATIOS + _GATE_RATIOS
         if ours in figures and theirs in figures
     ]
     return met + _latency_bars(results) + _growth_bars(results) + _memory_bars(results)

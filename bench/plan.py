@@ -24,6 +24,7 @@ class Plan:
     growth_records: int
     growth_rounds: int
     memory_s: float
+    gate_s: float
 
 
 FULL = Plan(
@@ -41,6 +42,7 @@ FULL = Plan(
     growth_records=100_000,
     growth_rounds=3,
     memory_s=600.0,
+    gate_s=5.0,
 )
 
 QUICK = Plan(
@@ -58,4 +60,5 @@ QUICK = Plan(
     growth_records=2_000,
     growth_rounds=1,
     memory_s=4.0,
+    gate_s=0.5,
 )

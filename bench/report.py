@@ -19,6 +19,10 @@ stands before its range. After each run end to end the books were audited."""
 _LATENCY = """\
 From `publish()` in the Python publisher to the commit of the debit, and to the alert in the hands of a
 subscriber. Shares are of the rate with the publisher, which takes its part of the machine too."""
+_GATE = """\
+Sixteen callers, each again as soon as it is answered; the scripts through one asyncio client on accounts with
+a hundred requests under way, the routes from a process of its own to one server process under uvicorn. Half
+load is half of each route's own rate, offered evenly."""
 _MODEL = """\
 `bench/cost_model.py`: a record costs CPU of its own, a share of its message, and a share of what its account
 costs once a batch. Fitted to 500 and 1 a message and to the least and the most accounts; the figures between
@@ -42,6 +46,7 @@ def as_markdown(results: Results) -> str:
         *_section("Latency", _latency(results)),
         *_section("Growth", _growth(results)),
         *_section("Memory", _memory(results)),
+        *_section("The gate", _gate(results)),
         *_section("Where the time goes", _costs(results)),
         *_section("The model", _model(results)),
         *_section("What a rate needs", _needs(results)),
@@ -108,6 +113,18 @@ def _growth(results: Results) -> str:
 def _memory(results: Results) -> str:
     rows = [[m.process, f"{m.first_mb:.1f}", f"{m.second_mb:.1f}"] for m in results.memory]
     return _table(["process", "MB, first half", "MB, second half"], rows) if rows else ""
+
+
+def _gate(results: Results) -> str:
+    rows = []
+    for name, figure in results.gate.items():
+        at_half = results.gate_ms.get(name, {})
+        milliseconds = (f"{at_half[n]:.1f}" if at_half else "" for n in ("p50", "p99"))
+        rows.append(
+            [name, f"{figure.median:,.0f}", f"{figure.low:,.0f} to {figure.high:,.0f}", *milliseconds]
+        )
+    table = _table(["case", "calls/s", "range", "p50 ms at half load", "p99"], rows)
+    return f"{_GATE}\n\n{table}" if rows else ""
 
 
 def _costs(results: Results) -> str:

@@ -43,6 +43,9 @@ def as_rows(results: Results) -> list[dict[str, Any]]:
     for what, grown in (("rows", results.by_rows), ("accounts", results.by_accounts)):
         rows += [_row(f"debit at {g.there_already} {what}", Figure((g.wall_us,)), "µs") for g in grown]
     rows += [_row(f"memory of {m.process}", Figure((m.first_mb, m.second_mb)), "MB") for m in results.memory]
+    rows += [_row(name, figure, "calls/s") for name, figure in results.gate.items()]
+    for name, milliseconds in results.gate_ms.items():
+        rows += [_row(f"{name}, {n} at half load", Figure((ms,)), "ms") for n, ms in milliseconds.items()]
     for bar in bars(results):
         rows.append({**_row(bar.name, bar.measured, "bar"), "bound": bar.bound, "met": bar.met})
     return rows

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.end_to_end import Throughput, published
+from bench.gate import gate
 from bench.growth import Growth, by_accounts, by_rows
 from bench.latency import Latency, latency
 from bench.memory import Memory, memory
@@ -15,7 +16,7 @@ from bench.plan import UNIFORM, Plan
 from bench.rig import Rig, running_rig
 from bench.throughput import measure
 
-SECTIONS = ("throughput", "latency", "growth", "memory")
+SECTIONS = ("throughput", "latency", "growth", "memory", "gate")
 PUBLISHED = "end to end with the publisher, uniform"
 #: Memory is watched at a load that the machine carries with ease.
 _MEMORY_LOAD = 0.3
@@ -35,6 +36,8 @@ class Results:
     by_random_ids: list[Growth] = field(default_factory=list)
     by_accounts: list[Growth] = field(default_factory=list)
     memory: list[Memory] = field(default_factory=list)
+    gate: dict[str, Figure] = field(default_factory=dict)
+    gate_ms: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def run_suite(sections: Sequence[str], plan: Plan, say: Say) -> Results:
@@ -47,6 +50,8 @@ def run_suite(sections: Sequence[str], plan: Plan, say: Say) -> Results:
             _measure_latency(rig, plan, results, say)
         if "growth" in sections:
             _measure_growth(rig, plan, results, say)
+        if "gate" in sections:
+            results.gate, results.gate_ms = gate(rig, plan, say)
         if "memory" in sections:
             say(f"memory: a steady load for {plan.memory_s:.0f} s")
             rate = _capacity(rig, plan, results) * _MEMORY_LOAD

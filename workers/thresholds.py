@@ -14,7 +14,6 @@ from shared.db import alerts, evaluations, topups
 from shared.db.alerts import NewAlert
 from shared.db.evaluations import EvaluatedAccount, Evaluation, KeyCharge
 from shared.domain.alerts import Alert, AlertType, Entry, Told, alert_data, fold
-from shared.domain.ledger import TransferKind
 from shared.domain.levels import level_of
 from shared.domain.topup import TopUp, TopupState, WaitUntil, decide
 from shared.ids import new_id
@@ -55,7 +54,7 @@ class Thresholds:
                 connection, [Evaluation(a, told[a.account_id], later.get(a.account_id)) for a in accounts]
             )
         if self._holds:
-            await self._holds.refresh([account for account, found in entries.items() if _is_news(found)])
+            await self._holds.catch_up({account.account_id: account.version for account in accounts})
         return messages_to(Stage.NOTIFICATIONS, sequences) + messages_to(Stage.TOPUP, started)
 
     async def _tell(
@@ -104,11 +103,6 @@ class Thresholds:
                 )
         await topups.insert_topups(connection, rows)
         return [str(row["topup_id"]) for row in rows], later
-
-
-def _is_news(entries: Sequence[Entry]) -> bool:
-    """Return whether the gate has not heard of all this: the debit tells it of usage alone."""
-    return any(entry.kind != TransferKind.USAGE for entry in entries)
 
 
 def _alert(account_id: str, alert: Alert) -> NewAlert:

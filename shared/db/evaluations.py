@@ -20,6 +20,7 @@ class EvaluatedAccount:
 
     account_id: str
     evaluated_seq: int
+    version: int
     seq: int
     balance_nanos: int
     told: Told
@@ -64,7 +65,7 @@ _BEGIN = text("""
 """)
 # Read after the lock: whoever held it before may have evaluated what is newer than our first look.
 _ACCOUNTS = text("""
-    SELECT e.account_id, e.evaluated_seq, a.seq, a.balance_nanos,
+    SELECT e.account_id, e.evaluated_seq, a.version, a.seq, a.balance_nanos,
            e.told_level, e.told_quota, e.told_spending_limit,
            CASE WHEN a.fallback THEN a.spending_limit_nanos END, e.look_again_at
     FROM evaluations e JOIN accounts a USING (account_id)
@@ -264,13 +265,14 @@ async def count_due(connection: AsyncConnection) -> int:
 
 
 def _evaluated(row: Row[*tuple[Any, ...]]) -> EvaluatedAccount:
-    account_id, evaluated_seq, seq, balance_nanos, level, quota, spending_limit, limit_nanos, again_at = row
+    account_id, evaluated_seq, version, seq, balance_nanos, level, quota, limit, limit_nanos, again_at = row
     return EvaluatedAccount(
         account_id,
         evaluated_seq,
+        version,
         seq,
         balance_nanos,
-        Told(Level(level), quota, spending_limit),
+        Told(Level(level), quota, limit),
         Limits(spending_limit_nanos=limit_nanos),
         again_at,
     )

@@ -3,15 +3,14 @@
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import delete, insert, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.db import books
 from shared.db.tables import api_keys, gate_marker, holds
-from shared.domain.account import roll_over
 from shared.domain.gate import KeyPeriod, Standing, StoredHold
 from shared.domain.ids import AccountId
 from shared.domain.topup import day_start, month_start, next_day, next_month
@@ -28,7 +27,37 @@ _KEY_SPENT = text("""
                      AND (CAST(:ends AS timestamptz) IS NULL OR u.time < :ends)), 0)
 """)
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:account_id, 402))")
+# Whoever weighs in the database holds the row, so that nobody turns to Redis before its hold is committed.
+_WEIGHS_IN_DATABASE = text("""
+    SELECT turn FROM gate_mode WHERE away_since + CAST(:lease AS interval) <= clock_timestamp() FOR SHARE
+""")
+_MODE = text("""
+    SELECT turn, away_since IS NOT NULL AS away, coalesce(away_until <= clock_timestamp(), false) AS over,
+           greatest(away_since + CAST(:lease AS interval) - clock_timestamp(), interval '0') AS wait
+    FROM gate_mode
+""")
+_LEAVE_REDIS = text("""
+    UPDATE gate_mode
+    SET turn = turn + CASE WHEN away_since IS NULL THEN 1 ELSE 0 END,
+        away_since = coalesce(away_since, clock_timestamp()),
+        away_until = clock_timestamp() + CAST(:away AS interval)
+""")
+_RETURN_TO_REDIS = text("""
+    UPDATE gate_mode SET away_since = NULL, away_until = NULL WHERE away_until <= clock_timestamp()
+""")
 _FOR_EVER = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+class Mode(NamedTuple):
+    """Where all processes weigh. ``turn`` counts how often they left Redis.
+
+    While ``away``: after ``wait`` all of them know; once it is ``over``, Redis may be tried again.
+    """
+
+    turn: int
+    away: bool
+    over: bool
+    wait: timedelta | None
 
 
 @asynccontextmanager
@@ -47,14 +76,10 @@ async def lock_gate(connection: AsyncConnection, account_id: str) -> None:
 async def load_standings(
     connection: AsyncConnection, account_ids: Collection[str], now: datetime
 ) -> dict[str, Standing]:
-    """Return what those accounts that exist can spend now; a cycle that is due counts as opened."""
-    no_grace = timedelta()
+    """Return what those accounts that exist can spend now."""
     ids = [AccountId(account_id) for account_id in account_ids]
-    states = await books.load_accounts(connection, ids, now, no_grace)
-    return {
-        account_id: Standing.of(roll_over(state, now, no_grace)[0], state.version, now)
-        for account_id, state in states.items()
-    }
+    states = await books.load_accounts(connection, ids, now, timedelta())
+    return {account_id: Standing.of(state, state.version, now) for account_id, state in states.items()}
 
 
 async def load_key_period(
@@ -87,6 +112,33 @@ async def live_holds(
 
 async def insert_hold(connection: AsyncConnection, hold: StoredHold) -> None:
     await connection.execute(insert(holds).values(hold._asdict()))
+
+
+async def read_mode(connection: AsyncConnection, lease: timedelta) -> Mode:
+    """Return where all processes weigh; each believes it for so long."""
+    return Mode(*(await connection.execute(_MODE, {"lease": lease})).one())
+
+
+async def leave_redis(connection: AsyncConnection, away: timedelta) -> None:
+    """Let all processes weigh in the database, for so long at least."""
+    await connection.execute(_LEAVE_REDIS, {"away": away})
+
+
+async def return_to_redis(connection: AsyncConnection) -> None:
+    """Let all processes weigh in Redis, if the time in the database is over."""
+    await connection.execute(_RETURN_TO_REDIS)
+
+
+async def weighs_in_database(connection: AsyncConnection, lease: timedelta) -> bool:
+    """Return whether no process weighs in Redis; it stays so until the transaction ends."""
+    found = await connection.execute(_WEIGHS_IN_DATABASE, {"lease": lease})
+    return found.one_or_none() is not None
+
+
+async def delete_placed(connection: AsyncConnection, placed: Collection[StoredHold]) -> None:
+    """Forget holds that are in Redis now, unless they were prolonged meanwhile."""
+    same = tuple_(holds.c.hold_id, holds.c.expires_at).in_([(h.hold_id, h.expires_at) for h in placed])
+    await connection.execute(delete(holds).where(same))
 
 
 async def delete_holds(connection: AsyncConnection, hold_ids: Collection[str]) -> int:

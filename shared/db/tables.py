@@ -306,3 +306,12 @@ usage_rollups = Table(
     Column("account_id", Id, primary_key=True),
     Column("rolled_seq", BigInteger, nullable=False),
 )
+
+gate_mode = Table(
+    "gate_mode",
+    metadata,
+    Column("only_row", Boolean, primary_key=True),
+    Column("turn", BigInteger, nullable=False),
+    Column("away_since", Time),
+    Column("away_until", Time),
+)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, Self
 
-from shared.domain.account import AccountState
+from shared.domain.account import AccountState, roll_over
 from shared.domain.allocation import Payer, allocate
 from shared.domain.errors import PriceNotSupportedError
 from shared.domain.money import PPM, divide_half_even
@@ -45,8 +45,10 @@ class Standing(NamedTuple):
 
     @classmethod
     def of(cls, state: AccountState, version: int, now: datetime) -> Self:
-        """Return the standing of an account whose roll-over is done."""
+        """Return the standing of an account; a cycle that is due counts as opened."""
         cycle = state.cycle_now(now)
+        if cycle is None and state.plan is not None:
+            cycle = roll_over(state, now, timedelta())[0].cycle_now(now)
         if cycle is None:
             return cls(version, state.balance_nanos, state.frozen, Payer())
         payer = Payer(

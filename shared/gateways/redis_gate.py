@@ -1,12 +1,16 @@
 """The gate's scripts in Redis. Keys of an account carry its id as a hash tag: each call is in one slot."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from time import monotonic
 from typing import Any, NamedTuple
 
+import msgspec
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as BrokenConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
 from shared.domain.errors import PaygError
@@ -45,21 +49,23 @@ class Spent(NamedTuple):
 
 
 class DebitedAccount(NamedTuple):
-    """What a batch did to an account: its new standing if it moved, holds that are over, what keys spent."""
+    """What a batch did to an account: its standing after it, holds that are over, what keys spent.
+
+    ``all_spent`` says that this is all they spent since the version before; else it is read again.
+    """
 
     account_id: str
     standing: Standing | None
     holds: Sequence[str]
     spent: Sequence[Spent] = ()
+    all_spent: bool = True
 
 
 class RedisGate:
     """The scripts as functions. Every one raises GateUnavailableError."""
 
     def __init__(self, url: str) -> None:
-        self._redis: Any = redis.asyncio.Redis.from_url(
-            url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
-        )
+        self._redis = connect(url)
         self._scripts = {
             name: self._redis.register_script(_source(name))
             for name in ("authorize", "load", "debited", "prolong", "release", "place")
@@ -70,69 +76,75 @@ class RedisGate:
         await self._redis.aclose()
 
     async def authorize(
-        self,
-        account_id: str,
-        hold_id: str,
-        list_nanos: int,
-        life: timedelta,
-        api_key_id: str | None,
-        oldest: timedelta,
+        self, account_id: str, hold_id: str, list_nanos: int, life: timedelta, api_key_id: str | None
     ) -> Placed | Refused | Unknown:
         """Weigh a request and hold it; ``api_key_id`` is its key where that has a limit."""
-        keys = [*_keys(account_id), *([_key(account_id, api_key_id)] if api_key_id else [])]
-        arguments = [hold_id, list_nanos, _ms(life), api_key_id or "", _ms(oldest)]
-        answer = await self._run("authorize", keys, arguments)
-        if answer[0] == b"held":
-            return Placed(_instant(int(answer[1])))
-        if answer[0] == b"load":
+        arguments: list[Any] = [hold_id, list_nanos, _ms(life)]
+        if api_key_id:
+            arguments.append(api_key_id)
+        answer = await self._run("authorize", _keys(account_id)[:1], arguments)
+        if isinstance(answer, int):
+            return Placed(_instant(answer))
+        if answer == b"load":
             return Unknown()
-        wait = timedelta(milliseconds=int(answer[1])) if answer[1] else None
-        return Refused(Refusal(answer[0].decode()), wait)
+        code, _, wait_ms = answer.decode().partition(" ")
+        return Refused(Refusal(code), timedelta(milliseconds=int(wait_ms)) if wait_ms else None)
 
     async def load(self, account_id: str, standing: Standing, key: KeyPeriod | None) -> bool:
-        """Write what the books say of an account and of a key; false where Redis knows what is newer."""
-        keys, arguments = _keys(account_id), _standing(standing)
+        """Write what the books say of an account, read after it was asked about, and of a key.
+
+        False where Redis knows what is newer: ask again.
+        """
+        keys, arguments = _keys(account_id), [*_standing(standing), 0]
         if key:
             keys.append(_key(account_id, key.api_key_id))
             arguments += [key.limit_nanos, key.spent_nanos, _ms_or_0(key.starts), _ms_or_0(key.ends)]
         return bool(await self._run("load", keys, arguments))
 
-    async def debited(self, accounts: Iterable[DebitedAccount]) -> None:
-        """Tell of a batch that was committed, in one round trip."""
-        calls = []
-        for account in accounts:
-            if account.standing is None:
-                if account.holds:
-                    calls.append(("release", _keys(account.account_id), list(account.holds)))
-                continue
-            arguments = [*_standing(account.standing), len(account.holds), *account.holds]
-            for spent in account.spent:
-                arguments += [spent.api_key_id, spent.charge_nanos, _ms_of(spent.time)]
-            calls.append(("debited", _keys(account.account_id), arguments))
-        await self._run_all(calls)
+    async def refresh(self, standings: Mapping[str, Standing]) -> None:
+        """Write what the books say of those accounts that Redis knows."""
+        for account_id, standing in standings.items():
+            await self._run("load", _keys(account_id), [*_standing(standing), 1])
 
-    async def prolong(self, hold_ids: Sequence[str], life: timedelta) -> list[datetime | None]:
-        """Let holds live for so long from now; return when each expires, None for those that are gone."""
-        calls = [("prolong", _keys(account_of_hold(hold)), [_ms(life), hold]) for hold in hold_ids]
-        return [_instant(expires) if expires else None for (expires,) in await self._run_all(calls)]
+    async def versions(self, account_ids: Collection[str]) -> dict[str, int]:
+        """Return the versions that Redis has of accounts that can be asked about."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for account_id in account_ids:
+            pipeline.hmget(_keys(account_id)[0], "loaded", "version")
+        found = await self._guard(pipeline.execute())
+        return {
+            account_id: int(version)
+            for account_id, (loaded, version) in zip(account_ids, found, strict=True)
+            if loaded
+        }
 
-    async def release(self, hold_ids: Iterable[str]) -> int:
-        """Give holds back; return how many of them were still held."""
-        calls = [("release", _keys(account_of_hold(hold)), [hold]) for hold in hold_ids]
-        return sum(await self._run_all(calls))
+    async def debited(self, accounts: Sequence[DebitedAccount]) -> None:
+        """Tell of a batch that was committed, in one call."""
+        if accounts:
+            told = msgspec.msgpack.encode([_debited(account) for account in accounts])
+            await self._run("debited", _keys(accounts[0].account_id), [told])
 
-    async def place(self, holds: Iterable[StoredHold]) -> None:
+    async def settling(self, hold_ids: Sequence[str], life: timedelta) -> None:
+        """Let holds whose records have arrived live for so long from now."""
+        await self._run("prolong", _keys(account_of_hold(hold_ids[0])), [_ms(life), 1, *hold_ids])
+
+    async def prolong(self, hold_id: str, life: timedelta) -> datetime | None:
+        """Let a hold live for so long from now; return when it expires, None where it is gone."""
+        (expires,) = await self._run("prolong", _keys(account_of_hold(hold_id)), [_ms(life), 0, hold_id])
+        return _instant(expires) if expires else None
+
+    async def release(self, hold_id: str) -> bool:
+        """Give a hold back; return whether it was held, and its record has not arrived."""
+        return bool(await self._run("release", _keys(account_of_hold(hold_id)), [hold_id]))
+
+    async def place(self, holds: Sequence[StoredHold]) -> None:
         """Place holds that were weighed elsewhere."""
-        await self._run_all(
-            [
-                (
-                    "place",
-                    _keys(hold.account_id),
-                    [hold.hold_id, hold.list_nanos, _ms_of(hold.expires_at), hold.api_key_id or ""],
-                )
-                for hold in holds
-            ]
-        )
+        arguments = [
+            part
+            for hold in holds
+            for part in (hold.hold_id, hold.list_nanos, _ms_of(hold.expires_at), hold.api_key_id or "")
+        ]
+        await self._run("place", _keys(holds[0].account_id), arguments)
 
     async def marker(self) -> str | None:
         """Return the mark that Redis was given when payg first used it; gone, Redis was emptied."""
@@ -144,21 +156,11 @@ class RedisGate:
         await self._guard(self._redis.set(_MARKER, marker))
 
     async def _run(self, name: str, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401 - Redis's answer
-        return await self._guard(self._scripts[name](keys=keys, args=arguments))
-
-    async def _run_all(self, calls: Sequence[tuple[str, list[str], list[Any]]]) -> list[Any]:
-        if not calls:
-            return []
-        pipeline = self._redis.pipeline(transaction=False)
-        for name, keys, arguments in calls:
-            pipeline.evalsha(self._scripts[name].sha, len(keys), *keys, *arguments)
-        answers = await self._guard(pipeline.execute(raise_on_error=False))
-        for place, answer in enumerate(answers):
-            if isinstance(answer, NoScriptError):
-                answers[place] = await self._run(*calls[place])
-            elif isinstance(answer, RedisError):
-                raise GateUnavailableError(f"Redis does not do it: {answer}") from answer
-        return list(answers)
+        script = self._scripts[name]
+        try:
+            return await self._guard(self._redis.evalsha(script.sha, len(keys), *keys, *arguments))
+        except NoScriptError:
+            return await self._guard(script(keys=keys, args=arguments))
 
     async def _guard(self, call: Any) -> Any:  # noqa: ANN401 - an awaitable of the client, and its answer
         if monotonic() < self._rests_until:
@@ -166,9 +168,21 @@ class RedisGate:
             raise GateUnavailableError("Redis did not answer a moment ago")
         try:
             return await call
+        except NoScriptError:
+            raise
         except (RedisError, OSError, TimeoutError) as error:
             self._rests_until = monotonic() + _REST_S
             raise GateUnavailableError(f"Redis does not answer: {error}") from error
+
+
+def connect(url: str) -> Any:  # noqa: ANN401 - redis is loosely typed
+    """Return a client of Redis that waits a second at most."""
+    # A connection that broke while nobody used it is no reason to do without Redis.
+    # What is sent twice does what it does once.
+    retry = Retry(NoBackoff(), 1, supported_errors=(BrokenConnectionError,))
+    return redis.asyncio.Redis.from_url(
+        url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, retry=retry
+    )
 
 
 def _source(name: str) -> str:
@@ -198,6 +212,14 @@ def _standing(standing: Standing) -> list[Any]:
         _within(payer.cycle_spent_nanos),
         _ms_or_0(standing.until),
     ]
+
+
+def _debited(account: DebitedAccount) -> tuple[Any, ...]:
+    spent = [
+        part for each in account.spent for part in (each.api_key_id, each.charge_nanos, _ms_of(each.time))
+    ]
+    standing = account.standing and _standing(account.standing)
+    return account.account_id, standing, account.all_spent, account.holds, spent
 
 
 def _within(nanos: int) -> int:

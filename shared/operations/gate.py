@@ -2,10 +2,11 @@
 
 Redis answers. What it does not know, or refuses, it is told afresh from the books and asked again; so a
 refusal is never older than the moment. Where Redis is away, a setting chooses between refusing and weighing
-in the database, where holds are rows until Redis is back.
+in the database, where holds are rows until Redis is back; all processes do so together (`gate_mode`).
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -30,13 +31,13 @@ from shared.domain.gate import (
 )
 from shared.gateways.redis_gate import GateUnavailableError, RedisGate, Unknown
 from shared.ids import new_id
+from shared.operations.gate_mode import LEASE, GateMode
 from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-#: What Redis knows of an account is believed for so long, whatever was missed.
-_OLDEST = timedelta(seconds=60)
-_LOADS = 5
+_LOADS = 10
+_TRIES = 5
 
 
 class GateClosedError(PaygError):
@@ -72,7 +73,9 @@ class Gate:
         self._redis = redis
         self._policy = policy
         self._now = now
-        self._holds_in_database = True  # perhaps: another process may have left some
+        self._mode = GateMode(engine, redis) if redis and policy.serves_without_redis else None
+        self._returning = asyncio.Lock()
+        self._returned: int | None = None
 
     async def authorize(self, account_id: str, list_nanos: int, limited_key: str | None) -> Hold | Refused:
         """Hold the price of a request, or say why not. ``limited_key`` is its key where that has a limit.
@@ -82,27 +85,33 @@ class Gate:
         """
         if list_nanos > MAX_HELD_NANOS:
             raise RefusedError("a request of more than $9,000,000 is not held")
-        hold_id = f"{new_id('hold')}.{account_id}"
-        try:
-            redis = self._with_redis()
-            await self._return_holds(redis)
-            answer = await self._ask(redis, hold_id, account_id, list_nanos, limited_key)
-        except GateUnavailableError as error:
-            if not self._policy.serves_without_redis:
-                raise GateClosedError(f"nothing is served without Redis: {error}") from error
-            hold_id += IN_DATABASE
-            answer = await self._weigh_in_database(hold_id, account_id, list_nanos, limited_key)
-        if isinstance(answer, Refused):
-            return answer
-        return Hold(hold_id, account_id, list_nanos, answer.expires_at)
+        for _ in range(_TRIES):
+            hold_id = f"{new_id('hold')}.{account_id}"
+            answer = await self._weigh_in_redis(hold_id, account_id, list_nanos, limited_key)
+            if answer is None:
+                hold_id += IN_DATABASE
+                answer = await self._weigh_in_database(hold_id, account_id, list_nanos, limited_key)
+            if isinstance(answer, Refused):
+                return answer
+            if answer is not None:
+                return Hold(hold_id, account_id, list_nanos, answer.expires_at)
+        raise GateClosedError("requests are weighed here and there in turns; try again in a moment")
 
     async def release(self, hold_id: str) -> bool:
-        """Give a hold back; return whether it was still held. Raises GateUnavailableError."""
+        """Give a hold back; return whether it was held, and its record has not arrived.
+
+        Raises GateUnavailableError.
+        """
+        found = False
         if hold_id.endswith(IN_DATABASE):
             async with self._engine.begin() as connection:
-                if await sql.delete_holds(connection, [hold_id]):
-                    return True
-        return bool(await self._with_redis().release([hold_id]))
+                found = bool(await sql.delete_holds(connection, [hold_id]))
+        try:
+            return await self._with_redis().release(hold_id) or found
+        except GateUnavailableError:
+            if found:
+                return True
+            raise
 
     async def extend(self, hold_id: str) -> datetime | None:
         """Let a hold live for one life more; return when it expires, None where it is gone."""
@@ -112,30 +121,50 @@ class Gate:
                 found = await sql.prolong_holds(connection, [hold_id], until, self._now())
             if found:
                 return found[hold_id]
-        (expires_at,) = await self._with_redis().prolong([hold_id], self._policy.hold_life)
-        return expires_at
+        return await self._with_redis().prolong(hold_id, self._policy.hold_life)
 
     def _with_redis(self) -> RedisGate:
         if self._redis is None:
             raise GateUnavailableError("PAYG_REDIS_URL is not set")
         return self._redis
 
+    async def _weigh_in_redis(
+        self, hold_id: str, account_id: str, list_nanos: int, limited_key: str | None
+    ) -> Placed | Refused | None:
+        """Return what Redis says, or None where all weigh in the database."""
+        try:
+            redis = self._with_redis()
+            if self._mode is not None and not await self._mode.in_redis():
+                return None
+            turn = self._mode.turn if self._mode else 0
+            await self._return_holds(redis, turn)
+            answer = await self._ask(redis, hold_id, account_id, list_nanos, limited_key)
+        except GateUnavailableError as error:
+            if not self._policy.serves_without_redis:
+                raise GateClosedError(f"nothing is served without Redis: {error}") from error
+            if self._mode is not None:
+                await self._mode.leave_redis()
+            return None
+        if self._mode is None or (await self._mode.in_redis() and self._mode.turn == turn):
+            return answer
+        return None  # others weigh elsewhere since then, and do not count what is held here
+
     async def _ask(
         self, redis: RedisGate, hold_id: str, account_id: str, list_nanos: int, limited_key: str | None
     ) -> Placed | Refused:
         life = self._policy.hold_life
-        answer = await redis.authorize(account_id, hold_id, list_nanos, life, limited_key, _OLDEST)
+        answer = await redis.authorize(account_id, hold_id, list_nanos, life, limited_key)
         for _ in range(_LOADS):
             if isinstance(answer, Placed):
                 break
             if refused := await self._load(redis, account_id, limited_key):
                 return refused
-            asked = await redis.authorize(account_id, hold_id, list_nanos, life, limited_key, _OLDEST)
+            asked = await redis.authorize(account_id, hold_id, list_nanos, life, limited_key)
             if isinstance(asked, Refused):
                 return asked
             answer = asked
         if isinstance(answer, Unknown):
-            raise GateUnavailableError("what the books say of the account changes faster than it can be told")
+            raise GateClosedError("what the books say of the account changes faster than it can be told")
         return answer
 
     async def _load(self, redis: RedisGate, account_id: str, limited_key: str | None) -> Refused | None:
@@ -171,12 +200,16 @@ class Gate:
 
     async def _weigh_in_database(
         self, hold_id: str, account_id: str, list_nanos: int, limited_key: str | None
-    ) -> Placed | Refused:
+    ) -> Placed | Refused | None:
+        """Return what the books say, or None where all weigh in Redis again."""
         now = self._now()
         async with self._engine.begin() as connection:
+            if self._mode is not None and not await sql.weighs_in_database(connection, LEASE):
+                return None
             await sql.lock_gate(connection, account_id)
-            standing, key = await _standing(connection, account_id, limited_key, now)
+            # Holds before the books: what is debited in between is counted twice rather than not at all.
             live = await sql.live_holds(connection, now, account_id)
+            standing, key = await _standing(connection, account_id, limited_key, now)
             held = Held.of((hold.list_nanos for hold in live), standing.payer.discount_ppm)
             of_key = sum(hold.list_nanos for hold in live if hold.api_key_id == limited_key)
             key_standing = key and KeyStanding(key.limit_nanos, key.spent_nanos, of_key)
@@ -186,20 +219,16 @@ class Gate:
             await sql.insert_hold(
                 connection, StoredHold(account_id, hold_id, limited_key, list_nanos, expires_at)
             )
-        self._holds_in_database = True
         return Placed(expires_at)
 
-    async def _return_holds(self, redis: RedisGate) -> None:
+    async def _return_holds(self, redis: RedisGate, turn: int) -> None:
         """Give Redis the holds that were placed while it was away."""
-        if not self._holds_in_database:
+        if self._returned == turn:
             return
-        await redis.marker()  # it is there
-        self._holds_in_database = False
-        try:
-            await return_holds(self._engine, redis, self._now())
-        except BaseException:
-            self._holds_in_database = True
-            raise
+        async with self._returning:
+            if self._returned != turn:
+                await return_holds(self._engine, redis, self._now())
+                self._returned = turn
 
 
 def configured_gate(engine: AsyncEngine, redis: RedisGate | None, settings: Settings) -> Gate:
@@ -215,12 +244,15 @@ def configured_gate(engine: AsyncEngine, redis: RedisGate | None, settings: Sett
 async def return_holds(engine: AsyncEngine, redis: RedisGate, now: datetime) -> None:
     """Move live holds from the database to Redis. Doing it twice, or by two at once, does no harm."""
     async with engine.begin() as connection:
-        live: Sequence[StoredHold] = await sql.live_holds(connection, now)
         await sql.delete_expired(connection, now)
-    if live:
+    while True:
+        async with engine.connect() as connection:
+            live = await sql.live_holds(connection, now)
+        if not live:
+            return
         await redis.place(live)
         async with engine.begin() as connection:
-            await sql.delete_holds(connection, [hold.hold_id for hold in live])
+            await sql.delete_placed(connection, live)
 
 
 async def _standing(

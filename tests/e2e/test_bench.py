@@ -22,6 +22,7 @@ def test_the_suite_measures_each_case_beside_its_baseline(tmp_path: Path) -> Non
     assert results.latency[0][1].alert_ms["p50"] > 0
     assert [growth.there_already for growth in results.by_accounts] == [100, 1_000]
     assert {"intake", "pricing", "debit", "thresholds"} <= {each.process for each in results.memory}
+    assert results.gate_ms["POST /v1/authorize"]["p99"] > 0
     assert len(said) > len(results.throughput)
     (tmp_path / "bench").mkdir()
     (tmp_path / "docs").mkdir()
@@ -33,7 +34,7 @@ def test_the_suite_measures_each_case_beside_its_baseline(tmp_path: Path) -> Non
 def test_a_section_that_does_not_exist_is_refused() -> None:
     done = subprocess.run([PAYG, "bench", "throughputs"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "throughput, latency, growth, memory" in done.stderr
+    assert "throughput, latency, growth, memory, gate" in done.stderr
 
 
 def test_the_figures_of_a_run_are_objects_a_line() -> None:

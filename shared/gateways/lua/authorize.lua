@@ -1,56 +1,70 @@
 -- Weigh one more request and place its hold: `shared.domain.gate.weigh`, in one step that nobody interrupts.
--- KEYS[3], where there is one, is the request's key, which has a limit.
--- ARGV: hold id, list price, life in ms, key, the oldest age in ms of a projection that is believed.
--- Gives {'held', expires_ms}, {refusal code, ms until waiting helps or 0} or {'load'}.
-local id, list, life, key, oldest = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+-- ARGV: hold id, list price, life in ms, and its key where that has a limit.
+-- Gives when the hold expires in ms; or as a string a refusal, with the ms until waiting helps where it does; or `load`.
+local account = KEYS[1]
+local holds = string.sub(account, 1, -8) .. 'holds'
+local id, list, life, key = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local BELIEVED_MS = 60000  -- what is known of an account is believed for so long, whatever was missed
 local now = now_ms()
+
+local function refusal(code, ends)
+  return ends > 0 and string.format('%s %.0f', code, ends - now) or code
+end
 
 local fields = {'loaded', 'balance', 'frozen', 'share', 'quota', 'fallback', 'limit', 'spent', 'ends', 'wake',
                 'count', 'list', 'discounted', 'generation'}
-local got = redis.call('HMGET', KEYS[1], unpack(fields))
-if not got[1] or now - got[1] > oldest then return {'load'} end
+local got = redis.call('HMGET', account, unpack(fields))
+if not got[1] or now - got[1] > BELIEVED_MS then
+  -- Whatever is debited from here on is told, so that books that were read before are not believed after it.
+  redis.call('HSETNX', account, 'version', 0)
+  redis.call('EXPIRE', account, KEPT_S)
+  return 'load'
+end
 local ends = tonumber(got[9])
-if ends > 0 and now >= ends then return {'load'} end
+if ends > 0 and now >= ends then return 'load' end
 if tonumber(got[10]) > 0 and tonumber(got[10]) <= now then
-  expire(now)
-  got = redis.call('HMGET', KEYS[1], unpack(fields))
+  live(account, holds, now)
+  got = redis.call('HMGET', account, unpack(fields))
 end
 local balance, share, quota = tonumber(got[2]), tonumber(got[4]), tonumber(got[5])
 local limit, spent, wake = got[7], tonumber(got[8]), tonumber(got[10])
 local count, held, held_discounted = tonumber(got[11]), tonumber(got[12]), tonumber(got[13])
 
-if got[3] == '1' then return {'account_frozen', 0} end
-local key_ends = 0
-if KEYS[3] then
-  local of_key = redis.call('HMGET', KEYS[3], 'limit', 'spent', 'held', 'ends', 'generation')
-  if not of_key[1] or of_key[5] ~= got[14] then return {'load'} end
-  key_ends = tonumber(of_key[4])
-  if key_ends > 0 and now >= key_ends then return {'load'} end
+if got[3] == '1' then return 'account_frozen' end
+local key_account
+if key then
+  key_account = key_hash(account, key)
+  local of_key = redis.call('HMGET', key_account, 'limit', 'spent', 'held', 'ends', 'generation')
+  if not of_key[1] or of_key[5] ~= got[14] then return 'load' end
+  local key_ends = tonumber(of_key[4])
+  if key_ends > 0 and now >= key_ends then return 'load' end
   if tonumber(of_key[2]) + tonumber(of_key[3]) + list > tonumber(of_key[1]) then
-    return {'key_limit_reached', key_ends > 0 and key_ends - now or 0}
+    return refusal('key_limit_reached', key_ends)
   end
 end
 
--- a * b as a pair (high, low) in base 2^27, exact for factors below 2^54
-local BASE = 134217728
-local function product(a, b)
-  local a1, b1 = math.floor(a / BASE), math.floor(b / BASE)
-  local a0, b0 = a - a1 * BASE, b - b1 * BASE
-  local low, middle = a0 * b0, a1 * b0
-  local carry = math.floor(low / BASE)
-  local middle_low = middle % BASE + (a0 * b1) % BASE + carry
-  local high = a1 * b1 + math.floor(middle / BASE) + math.floor(a0 * b1 / BASE) + math.floor(middle_low / BASE)
-  return high, (middle_low % BASE) * BASE + low % BASE
-end
-
 -- Whether round(list * short / price), ties to even, is at most `most`: 2 * list * short against (2 * most + 1) * price
-local function fits_alone(price, short, most)
-  if most < 0 then return false end
-  if most >= list then return true end
-  local high, low = product(2 * list, short)
-  local most_high, most_low = product(2 * most + 1, price)
-  if high ~= most_high then return high < most_high end
-  return low < most_low or (low == most_low and most % 2 == 0)
+local function rounded_fits(price, short)
+  -- a * b as a pair (high, low) in base 2^27, exact for factors below 2^54
+  local BASE = 134217728
+  local function product(a, b)
+    local a1, b1 = math.floor(a / BASE), math.floor(b / BASE)
+    local a0, b0 = a - a1 * BASE, b - b1 * BASE
+    local low, middle = a0 * b0, a1 * b0
+    local carry = math.floor(low / BASE)
+    local middle_low = middle % BASE + (a0 * b1) % BASE + carry
+    local high = a1 * b1 + math.floor(middle / BASE) + math.floor(a0 * b1 / BASE) + math.floor(middle_low / BASE)
+    return high, (middle_low % BASE) * BASE + low % BASE
+  end
+
+  return function(most)
+    if most < 0 then return false end
+    if most >= list then return true end
+    local high, low = product(2 * list, short)
+    local most_high, most_low = product(2 * most + 1, price)
+    if high ~= most_high then return high < most_high end
+    return low < most_low or (low == most_low and most % 2 == 0)
+  end
 end
 
 local has_plan, price = share ~= nil, list
@@ -63,7 +77,7 @@ if price > 0 then
   elseif count == 0 then
     if short < price then
       overflow = 1
-      fits = function(most) return fits_alone(price, short, most) end
+      fits = rounded_fits(price, short)
     else overflow = list end
   elseif share == PPM then overflow = short
   else
@@ -73,18 +87,18 @@ if price > 0 then
   end
   fits = fits or function(most) return overflow <= most end
   if overflow > 0 then
-    local wait = ends > 0 and ends - now or 0
     if has_plan then
-      if got[6] ~= '1' or limit == '0' then return {'quota_exhausted', wait} end
-      if limit ~= '' and not fits(tonumber(limit) - spent) then return {'spending_limit_reached', wait} end
+      if got[6] ~= '1' or limit == '0' then return refusal('quota_exhausted', ends) end
+      if limit ~= '' and not fits(tonumber(limit) - spent) then return refusal('spending_limit_reached', ends) end
     end
-    if not fits(balance) then return {'insufficient_balance', 0} end
+    if not fits(balance) then return 'insufficient_balance' end
   end
 end
 
 local expires = now + life
-redis.call('HSET', KEYS[2], id, hold(list, price, expires, KEYS[3] and key or ''))
-if wake == 0 or expires < wake then wake = expires end
-redis.call('HSET', KEYS[1], 'count', count + 1, 'list', held + list, 'discounted', held_discounted + price, 'wake', wake)
-if KEYS[3] then redis.call('HINCRBY', KEYS[3], 'held', list) end
-return {'held', expires}
+if redis.call('HSET', holds, id, hold(list, price, expires, false, key or '')) == 1 then
+  redis.call('HSET', account, 'count', count + 1, 'list', held + list, 'discounted', held_discounted + price)
+  if wake == 0 or expires < wake then redis.call('HSET', account, 'wake', expires) end
+  if key then redis.call('HINCRBY', key_account, 'held', list) end
+end
+return expires

@@ -1,26 +1,34 @@
--- After a debit: drop the holds of its records, and write the new standing if it is newer. Repeating it changes
--- nothing. An account that was never loaded stays so.
--- ARGV: the standing (see `stand`), number of holds, the holds, and for each record under a key with a limit that
--- key, its charge and its time in ms.
-local version = redis.call('HGET', KEYS[1], 'version')
-local last_hold = 10 + tonumber(ARGV[10])
-local dropped = {}
-for i = 11, last_hold do
-  dropped[ARGV[i]] = redis.call('HGET', KEYS[2], ARGV[i]) or nil
-end
-drop(dropped)
-if not version or tonumber(version) >= tonumber(ARGV[1]) then return 0 end
-if tonumber(version) == tonumber(ARGV[1]) - 1 then
-  for i = last_hold + 1, #ARGV, 3 do
-    local key = key_hash(ARGV[i])
+-- After debits: drop the holds of their records, and write each account's new standing if it is newer. Repeating it
+-- changes nothing. An account that nobody asked about stays unknown.
+-- ARGV: as MessagePack, for each account its id, its standing (see `stand`; nil where it did not change), whether
+-- all that its keys spent since the version before is told, holds, and what keys spent: key, charge, time in ms, …
+local now = now_ms()
+
+local function count_spent(account, spent)
+  for i = 1, #spent, 3 do
+    local key = key_hash(account, spent[i])
     local period = redis.call('HMGET', key, 'starts', 'ends')
-    local time, ends = tonumber(ARGV[i + 2]), tonumber(period[2])
+    local time, ends = spent[i + 2], tonumber(period[2])
     if ends and time >= tonumber(period[1]) and (ends == 0 or time < ends) then
-      redis.call('HINCRBY', key, 'spent', ARGV[i + 1])
+      redis.call('HINCRBY', key, 'spent', spent[i + 1])
     end
   end
-else
-  redis.call('HINCRBY', KEYS[1], 'generation', 1)  -- a change was missed: what keys spent is read again
 end
-stand()
+
+for _, told in ipairs(cmsgpack.unpack(ARGV[1])) do
+  local account, holds = keys_of(told[1])
+  local standing, all_told, over, spent = told[2], told[3], told[4], told[5]
+  local dropped = {}
+  for _, id in ipairs(over) do
+    dropped[id] = redis.call('HGET', holds, id) or nil
+  end
+  drop(account, holds, dropped)
+  for _, id in ipairs(over) do bury(holds, id, now) end
+  local version = standing and tonumber(redis.call('HGET', account, 'version') or '')
+  if version and version < standing[1] then
+    if all_told and version == standing[1] - 1 then count_spent(account, spent)
+    else redis.call('HINCRBY', account, 'generation', 1) end  -- what keys spent is read again
+    stand(account, standing)
+  end
+end
 return 1

@@ -1,12 +1,9 @@
--- Give holds back. ARGV: holds… Gives how many were still there.
-local dropped, now, live = {}, now_ms(), 0
-for i = 1, #ARGV do
-  local found = redis.call('HGET', KEYS[2], ARGV[i])
-  if found then
-    dropped[ARGV[i]] = found
-    local _, _, expires = parse(found)
-    if expires > now then live = live + 1 end
-  end
-end
-drop(dropped)
-return live
+-- Give a hold back, unless its record has arrived: then it waits for its debit. ARGV: the hold. Gives whether it was
+-- there and not over.
+local id, now = ARGV[1], now_ms()
+local found = redis.call('HGET', KEYS[2], id)
+local list, _, expires, settling = parse(found or '')
+if settling then return 0 end
+if found then drop(KEYS[1], KEYS[2], {[id] = found}) end
+bury(KEYS[2], id, now)
+return list and expires > now and 1 or 0

@@ -45,6 +45,7 @@ _NOT_BY_ACCOUNT = {
     "stripe_progress",  # one row a task
     "invoice_numbers",  # one row
     "gate_marker",  # one row
+    "gate_mode",  # one row
     "payment_differences",  # what is in it may belong to no account
 }
 

@@ -1,4 +1,4 @@
-"""The gate: holds that were placed while Redis was away, and the mark by which an emptied Redis is known.
+"""The gate: holds placed while Redis was away, the mark of a Redis that is known, and where all weigh now.
 
 Revision ID: 0007
 """
@@ -29,6 +29,16 @@ STATEMENTS = [
         emptied_at timestamptz
     )
     """,
+    """
+    CREATE TABLE gate_mode (
+        only_row boolean DEFAULT true CONSTRAINT gate_mode_pkey PRIMARY KEY
+            CONSTRAINT gate_mode_one_row CHECK (only_row),
+        turn bigint DEFAULT 0 NOT NULL,
+        away_since timestamptz,
+        away_until timestamptz
+    )
+    """,
+    "INSERT INTO gate_mode DEFAULT VALUES",
 ]
 
 

@@ -1,0 +1,120 @@
+"""Clients of the gate, in a process of their own: a plain HTTP/1.1 that costs little beside what it asks.
+
+``python -m bench.gate_load PORT PATH ACCOUNTS SECONDS PER_SECOND`` prints a line of JSON; with 0 a second
+each client asks again as soon as it was answered.
+"""
+
+import asyncio
+import sys
+from dataclasses import dataclass, field
+from itertools import count
+from time import perf_counter
+
+import msgspec
+import uvloop
+
+from bench.accounts import MODELS, account_id
+from bench.percentiles import percentile
+from sandbox.servers.network import LOOPBACK
+
+CLIENTS = 16
+_MOST_WAITING = 256
+_WARM_UP_S = 1.0
+
+
+class Load(msgspec.Struct):
+    """What the clients saw."""
+
+    answers: int
+    seconds: float
+    refused: int
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass
+class Clients:
+    """Connections that are kept open, and the requests of as many accounts."""
+
+    port: int
+    requests: list[bytes]
+    free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)
+    milliseconds: list[float] = field(default_factory=list)
+    refused: int = 0
+    _numbers: "count[int]" = field(default_factory=count)
+
+    async def ask(self, since: float | None = None) -> None:
+        """Ask once, and note how long it took since it was due."""
+        begun = since or perf_counter()
+        reader, writer = self.free.pop() if self.free else await asyncio.open_connection(LOOPBACK, self.port)
+        writer.write(self.requests[next(self._numbers) % len(self.requests)])
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r")[0])
+        await reader.readexactly(length)
+        self.free.append((reader, writer))
+        self.milliseconds.append((perf_counter() - begun) * 1000)
+        self.refused += not head.startswith(b"HTTP/1.1 200")
+
+    def reset(self) -> None:
+        self.milliseconds, self.refused = [], 0
+
+
+def request(port: int, path: str, number: int) -> bytes:
+    """Return a request of one account: the secret of a key of the benchmark is its account's id."""
+    body = msgspec.json.encode(
+        {"model": MODELS[number % len(MODELS)], "input_tokens": 374, "max_output_tokens": 44}
+    )
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {LOOPBACK}:{port}\r\nAuthorization: Bearer {account_id(number)}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def closed_loop(clients: Clients, seconds: float) -> None:
+    """Ask again as soon as answered."""
+    until = perf_counter() + seconds
+
+    async def client() -> None:
+        while perf_counter() < until:
+            await clients.ask()
+
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+
+
+async def open_loop(clients: Clients, seconds: float, per_second: float) -> None:
+    """Ask evenly, whether the requests before were answered or not."""
+    begun = perf_counter()
+    waiting: set[asyncio.Task[None]] = set()
+    for number in range(int(seconds * per_second)):
+        due = begun + number / per_second
+        await asyncio.sleep(max(0.0, due - perf_counter()))
+        if len(waiting) >= _MOST_WAITING:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        task = asyncio.create_task(clients.ask(due))
+        waiting.add(task)
+        task.add_done_callback(waiting.discard)
+    await asyncio.gather(*waiting)
+
+
+async def measure(port: int, path: str, accounts: int, seconds: float, per_second: float) -> Load:
+    clients = Clients(port, [request(port, path, number) for number in range(accounts)])
+    for _ in range(accounts):
+        await clients.ask()  # what Redis does not know is loaded
+    await closed_loop(clients, _WARM_UP_S)
+    clients.reset()
+    begun = perf_counter()
+    await (open_loop(clients, seconds, per_second) if per_second else closed_loop(clients, seconds))
+    took, times = perf_counter() - begun, clients.milliseconds
+    return Load(len(times), took, clients.refused, percentile(times, 50), percentile(times, 99))
+
+
+def main() -> None:
+    port, path, accounts, seconds, per_second = sys.argv[1:]
+    uvloop.install()
+    load = asyncio.run(measure(int(port), path, int(accounts), float(seconds), float(per_second)))
+    sys.stdout.write(msgspec.json.encode(load).decode() + "\n")
+
+
+if __name__ == "__main__":
+    main()
