@@ -1,6 +1,6 @@
 """Clients of the gate, in a process of their own: a plain HTTP/1.1 that costs little beside what it asks.
 
-``python -m bench.gate_load PORT ACCOUNTS SECONDS PER_SECOND PATH…`` prints what was seen of each path as JSON;
+``python -m bench.gate_load PORT ACCOUNTS SECONDS PER_SECOND PATH…`` prints what was seen of each as JSON;
 with 0 a second each client asks again as soon as it was answered. Paths take short turns.
 """
 
