@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import count
@@ -28,6 +28,7 @@ from shared.ids import new_id
 
 IN_REDIS, READ_WRITE = "the gate's script", "EVALSHA of one HGET and one HSET"
 OVER_HTTP, ROUND_TRIP = "POST /v1/authorize", "POST with one round trip to Redis"
+_PATHS = {OVER_HTTP: "/v1/authorize", ROUND_TRIP: BASELINE}
 ACCOUNTS = 200
 #: So many requests of an account are under way when it is asked about one more.
 LIVE_HOLDS = 100
@@ -51,11 +52,15 @@ def gate(rig: Rig, plan: Plan, say: Say) -> tuple[dict[str, Figure], dict[str, d
     milliseconds = {}
     with _serving(rig) as port:
         for number in range(plan.rounds):
-            for name, rate in {**asyncio.run(_in_redis(rig, plan.gate_s)), **_over_http(port, plan)}.items():
+            for name, rate in {
+                **asyncio.run(_in_redis(rig, plan.gate_s)),
+                **_over_http(port, plan.gate_s),
+            }.items():
                 rates[name].append(rate)
                 say(f"round {number + 1} of {plan.rounds}: {name}: {rate:,.0f} calls/s")
-        for name, path in ((OVER_HTTP, "/v1/authorize"), (ROUND_TRIP, BASELINE)):
-            load = _load(port, path, plan.gate_s, Figure(tuple(rates[name])).median * _HALF)
+        for name, path in _PATHS.items():
+            half = Figure(tuple(rates[name])).median * _HALF
+            (load,) = _loads(port, plan.gate_s, half, [path])
             milliseconds[name] = {"p50": load.p50_ms, "p99": load.p99_ms}
             say(f"half load: {name}: p50 {load.p50_ms:.2f} ms, p99 {load.p99_ms:.2f} ms")
     return {name: Figure(tuple(values)) for name, values in rates.items()}, milliseconds
@@ -121,19 +126,20 @@ async def _asked(ask: Ask, first: int, until: float) -> int:
     return next(numbers) - first
 
 
-def _over_http(port: int, plan: Plan) -> dict[str, float]:
-    paths = {OVER_HTTP: "/v1/authorize", ROUND_TRIP: BASELINE}
-    loads = {name: _load(port, path, plan.gate_s, 0) for name, path in paths.items()}
-    return {name: load.answers / load.seconds for name, load in loads.items()}
+def _over_http(port: int, seconds: float) -> dict[str, float]:
+    loads = _loads(port, seconds, 0, list(_PATHS.values()))
+    return {name: load.answers / load.seconds for name, load in zip(_PATHS, loads, strict=True)}
 
 
-def _load(port: int, path: str, seconds: float, per_second: float) -> Load:
-    arguments = [str(part) for part in (port, path, ACCOUNTS, seconds, per_second)]
+def _loads(port: int, seconds: float, per_second: float, paths: Sequence[str]) -> list[Load]:
+    arguments = [str(part) for part in (port, ACCOUNTS, seconds, per_second, *paths)]
     command = [sys.executable, "-m", "bench.gate_load", *arguments]
-    load = msgspec.json.decode(subprocess.run(command, check=True, capture_output=True).stdout, type=Load)
-    if load.refused:
-        raise RefusedError(f"{path}: {load.refused} of {load.answers}")
-    return load
+    printed = subprocess.run(command, check=True, capture_output=True).stdout
+    loads = msgspec.json.decode(printed, type=list[Load])
+    for path, load in zip(paths, loads, strict=True):
+        if load.refused:
+            raise RefusedError(f"{path}: {load.refused} of {load.answers}")
+    return loads
 
 
 @contextmanager

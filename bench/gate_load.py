@@ -1,7 +1,7 @@
 """Clients of the gate, in a process of their own: a plain HTTP/1.1 that costs little beside what it asks.
 
-``python -m bench.gate_load PORT PATH ACCOUNTS SECONDS PER_SECOND`` prints a line of JSON; with 0 a second
-each client asks again as soon as it was answered.
+``python -m bench.gate_load PORT ACCOUNTS SECONDS PER_SECOND PATH…`` prints what was seen of each as JSON;
+with 0 a second each client asks again as soon as it was answered. Paths take short turns.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from sandbox.servers.network import LOOPBACK
 CLIENTS = 16
 _MOST_WAITING = 256
 _WARM_UP_S = 1.0
+_TURNS = 10
 
 
 class Load(msgspec.Struct):
@@ -41,6 +42,7 @@ class Clients:
     free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)
     milliseconds: list[float] = field(default_factory=list)
     refused: int = 0
+    seconds: float = 0.0
     _numbers: "count[int]" = field(default_factory=count)
 
     async def ask(self, since: float | None = None) -> None:
@@ -57,6 +59,10 @@ class Clients:
 
     def reset(self) -> None:
         self.milliseconds, self.refused = [], 0
+
+    def load(self) -> Load:
+        times = self.milliseconds
+        return Load(len(times), self.seconds, self.refused, percentile(times, 50), percentile(times, 99))
 
 
 def request(port: int, path: str, number: int) -> bytes:
@@ -97,23 +103,31 @@ async def open_loop(clients: Clients, seconds: float, per_second: float) -> None
     await asyncio.gather(*waiting)
 
 
-async def measure(port: int, path: str, accounts: int, seconds: float, per_second: float) -> Load:
-    clients = Clients(port, [request(port, path, number) for number in range(accounts)])
-    for _ in range(accounts):
-        await clients.ask()  # what Redis does not know is loaded
-    await closed_loop(clients, _WARM_UP_S)
-    clients.reset()
-    begun = perf_counter()
-    await (open_loop(clients, seconds, per_second) if per_second else closed_loop(clients, seconds))
-    took, times = perf_counter() - begun, clients.milliseconds
-    return Load(len(times), took, clients.refused, percentile(times, 50), percentile(times, 99))
+async def measure(
+    port: int, accounts: int, seconds: float, per_second: float, paths: list[str]
+) -> list[Load]:
+    every = [Clients(port, [request(port, path, number) for number in range(accounts)]) for path in paths]
+    for clients in every:
+        for _ in range(accounts):
+            await clients.ask()  # what Redis does not know is loaded
+        await closed_loop(clients, _WARM_UP_S)
+        clients.reset()
+    for _ in range(_TURNS):
+        for clients in every:
+            begun = perf_counter()
+            if per_second:
+                await open_loop(clients, seconds / _TURNS, per_second)
+            else:
+                await closed_loop(clients, seconds / _TURNS)
+            clients.seconds += perf_counter() - begun
+    return [clients.load() for clients in every]
 
 
 def main() -> None:
-    port, path, accounts, seconds, per_second = sys.argv[1:]
+    port, accounts, seconds, per_second, *paths = sys.argv[1:]
     uvloop.install()
-    load = asyncio.run(measure(int(port), path, int(accounts), float(seconds), float(per_second)))
-    sys.stdout.write(msgspec.json.encode(load).decode() + "\n")
+    loads = asyncio.run(measure(int(port), int(accounts), float(seconds), float(per_second), paths))
+    sys.stdout.write(msgspec.json.encode(loads).decode() + "\n")
 
 
 if __name__ == "__main__":

@@ -269,3 +269,14 @@ async def test_a_question_that_is_sent_twice_holds_once(redis_gate: RedisGate) -
     for _ in range(2):
         await redis_gate.authorize(ask.account_id, f"hold_twice.{ask.account_id}", 40, LIFE, None)
     assert isinstance(await ask(60), Placed)
+
+
+async def test_an_account_that_was_not_asked_about_before_its_books_were_read_is_not_loaded(
+    redis_gate: RedisGate,
+) -> None:
+    ask = Asked(redis_gate)
+    assert not await redis_gate.load(ask.account_id, paid(100), None)
+    await redis_gate.refresh({ask.account_id: paid(100)})
+    assert await ask(1) == Unknown()
+    await redis_gate.refresh({ask.account_id: paid(100)})
+    assert await ask(1) == Unknown()
