@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import asyncpg
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-from sqlalchemy.exc import DBAPIError, InterfaceError
-from starlette.exceptions import HTTPException
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException as RoutingError
 
 from shared.domain.errors import (
     InvalidAmountError,
@@ -18,7 +20,11 @@ from shared.domain.errors import (
     RefusedError,
 )
 from shared.gateways.redis_gate import GateUnavailableError
-from shared.gateways.stripe_connection import PaymentRefusedError, PaymentUnavailableError
+from shared.gateways.stripe_connection import (
+    CardDeclinedError,
+    PaymentRefusedError,
+    PaymentUnavailableError,
+)
 from shared.messaging.failure import is_transient
 from shared.messaging.transport import TransportError
 from shared.operations.gate import GateClosedError
@@ -26,6 +32,7 @@ from shared.operations.gate import GateClosedError
 log = structlog.get_logger(__name__)
 
 _RETRY_AFTER_S = 2
+_MESSAGE_MAX = 1000
 
 
 class ErrorDetail(BaseModel):
@@ -51,14 +58,20 @@ class ApiError(HTTPException):
         self.retry_after_s = retry_after_s
 
     def response(self) -> JSONResponse:
-        headers: dict[str, str] = {}
+        headers = dict(self.headers or {})
         if self.retry_after_s is not None:
-            headers = {"Retry-After": str(self.retry_after_s)}
+            headers["Retry-After"] = str(self.retry_after_s)
         if self.status_code == 401:
-            headers = {"WWW-Authenticate": "Bearer"}
+            headers["WWW-Authenticate"] = "Bearer"
         type_ = _TYPES.get(self.status_code, "invalid_request_error")
-        error = {"message": self.detail, "type": type_, "code": self.code}
+        error = {"message": _told(self.detail), "type": type_, "code": self.code}
         return JSONResponse({"error": error}, self.status_code, headers)
+
+
+def _told(message: str) -> str:
+    """Return a message as it may be answered: what it repeats of a request can be long, or no text."""
+    short = message if len(message) <= _MESSAGE_MAX else f"{message[:_MESSAGE_MAX]}…"
+    return short.encode(errors="backslashreplace").decode()
 
 
 _TYPES = {
@@ -76,6 +89,7 @@ _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (NotFoundError, 404, "not_found"),
     (RefusedError, 409, "refused"),
     (PaymentRefusedError, 409, "payment_refused"),
+    (CardDeclinedError, 409, "card_declined"),
     (PriceNotSupportedError, 422, "price_not_supported"),
     (InvalidAmountError, 422, "invalid_amount"),
     (MalformedError, 422, "malformed"),
@@ -83,6 +97,15 @@ _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (TransportError, 503, "broker_unavailable"),
     (GateUnavailableError, 503, "gate_unavailable"),
     (GateClosedError, 503, "gate_unavailable"),
+)
+#: What the database's driver, its pool and the network raise.
+_SURROUNDINGS = (
+    DBAPIError,
+    PoolTimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
 )
 #: What every route may answer, for the OpenAPI document.
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -92,6 +115,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         401: "no key, or none that is known",
         403: "the key may not do this",
         404: "there is no such thing",
+        408: "the body came too slowly",
         409: "the books or a setting forbid it",
         413: "the body is too large",
         415: "the content type is another",
@@ -109,22 +133,30 @@ def answer_errors(app: FastAPI) -> None:
     async def _(_request: Request, error: ApiError) -> JSONResponse:
         return error.response()
 
-    @app.exception_handler(HTTPException)
-    async def _(_request: Request, error: HTTPException) -> JSONResponse:
+    @app.exception_handler(RoutingError)
+    async def _(_request: Request, error: RoutingError) -> JSONResponse:
         code = _CODES.get(error.status_code, "invalid_request")
-        return ApiError(error.status_code, code, error.detail).response()
+        answer = ApiError(error.status_code, code, error.detail)
+        answer.headers = error.headers
+        return answer.response()
 
     @app.exception_handler(RequestValidationError)
     async def _(_request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:])
         unreadable = first["type"] in ("json_invalid", "json_type")
-        message = f"{where}: {first['msg']}" if where and not unreadable else str(first["msg"])
+        told = str(first["msg"]).removeprefix("Value error, ")
+        message = f"{where}: {told}" if where and not unreadable else told
         return ApiError(400 if unreadable else 422, "invalid_request", message).response()
+
+    @app.exception_handler(Exception)
+    async def _(_request: Request, _error: Exception) -> JSONResponse:
+        # Raised again once it is answered, so that the log has it.
+        return ApiError(500, "internal_error", "a mistake of ours; it is in the log").response()
 
     for kind, status, code in _STATUSES:
         app.add_exception_handler(kind, _answer(status, code))
-    for kind in (DBAPIError, InterfaceError, OSError, TimeoutError):
+    for kind in _SURROUNDINGS:
         app.add_exception_handler(kind, _answer_surroundings)
 
 

@@ -9,12 +9,18 @@ from fastapi import Query
 from pydantic import BaseModel
 
 from api.errors import ApiError
+from shared.domain.events import MAX_NAME_LENGTH
 
 Item = TypeVar("Item")
 Key = TypeVar("Key")
 
 Limit = Annotated[int, Query(ge=1, le=500, description="how many at most")]
 Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before")]
+
+
+#: Keys that a cursor may hold: no column has others.
+Seq = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Name = Annotated[str, msgspec.Meta(pattern="^[^\\0]*$", max_length=MAX_NAME_LENGTH)]
 
 
 class Page(BaseModel, Generic[Item]):
@@ -30,7 +36,7 @@ def cursor_of(key: object) -> str:
 
 
 def key_of(cursor: str, type_: type[Key]) -> Key:
-    """Return the key in a cursor; raises ApiError 400 for one that is none of ours."""
+    """Return the key in a cursor, of a type as narrow as the column; raises ApiError 400 for none of ours."""
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=type_)
     except (binascii.Error, msgspec.DecodeError, UnicodeError, ValueError):

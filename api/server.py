@@ -7,7 +7,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.errors import answer_errors
-from api.limits import BodyLimit
+from api.limits import RequestLimits
 from api.metrics import Measured
 from api.routes import (
     billing,
@@ -26,10 +26,13 @@ from api.routes import (
 )
 from api.routes.admin import accounts, payments, prices, quarantine
 from api.services import Services
+from shared.domain.events import MAX_BODY_BYTES
 from shared.settings import Settings
 
-#: What `POST /v1/usage` takes over AMQP it takes over HTTP.
-_MAX_BODY_BYTES = 8 * 1024 * 1024
+_MAX_BODY_BYTES = 1024 * 1024
+#: What usage takes over AMQP it takes over HTTP.
+_LARGE_BODIES = {"/v1/usage": MAX_BODY_BYTES}
+_BODY_WITHIN_S = 30.0
 _ROUTES = (
     health,
     metrics,
@@ -62,7 +65,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="payg", summary="Prepaid billing: exact, fast, provable.", lifespan=lifespan)
     app.state.services = services
-    app.add_middleware(BodyLimit, max_bytes=_MAX_BODY_BYTES)
+    app.add_middleware(
+        RequestLimits,
+        max_bytes=_MAX_BODY_BYTES,
+        large_bodies=_LARGE_BODIES,
+        body_within_s=_BODY_WITHIN_S,
+    )
     app.add_middleware(Measured, metrics=services.metrics)
     answer_errors(app)
     for routes in _ROUTES:

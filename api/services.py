@@ -1,6 +1,7 @@
 """What the routes work with, made once a process."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import Request
@@ -15,7 +16,8 @@ from shared.db.engine import create_engine
 from shared.domain.price_book import PriceBook
 from shared.gateways.redis_gate import RedisGate
 from shared.gateways.stripe_payments import StripePayments, configured_payments
-from shared.messaging.publisher import Publisher
+from shared.messaging.publisher import Event, Publisher
+from shared.messaging.transport import TransportError
 from shared.operations.event_handlers import configured_events
 from shared.operations.gate import Gate, configured_gate
 from shared.operations.holds import Holds
@@ -23,6 +25,10 @@ from shared.operations.stripe_events import StripeEvents
 from shared.settings import Settings
 
 _POOL = 10
+#: Whoever waits longer for a connection is told to come back.
+_POOL_TIMEOUT_S = 3.0
+#: The broker has so long to confirm; whoever sends usage sends it again, and it counts once.
+_CONFIRM_WITHIN_S = 5.0
 _BOOK_BELIEVED_S = 1.0
 
 
@@ -32,7 +38,7 @@ class Services:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.engine: AsyncEngine = create_engine(
-            settings.database_url, application="payg api", pool_size=_POOL
+            settings.database_url, application="payg api", pool_size=_POOL, pool_timeout_s=_POOL_TIMEOUT_S
         )
         redis = RedisGate(settings.redis_url) if settings.redis_url else None
         self._redis = redis
@@ -46,6 +52,7 @@ class Services:
             configured_events(self.engine, self.payments, settings) if self.payments else None
         )
         self._publisher: Publisher | None = None
+        self._connecting = asyncio.Lock()
         self._book: PriceBook | None = None
         self._books = Believed(self._read_book, _BOOK_BELIEVED_S)
 
@@ -63,16 +70,19 @@ class Services:
                 await self._redis.close()
             await self.engine.dispose()
 
-    async def publisher(self) -> Publisher:
-        """Return the publisher of usage; raises TransportError where the broker is away."""
-        if self._publisher is None:
-            publisher = Publisher(self.settings.broker_url)
-            await publisher.__aenter__()
+    async def publish(self, events: Sequence[Event]) -> None:
+        """Publish usage; returns when the broker has it safe, raises TransportError where it is not."""
+        try:
+            async with asyncio.timeout(_CONFIRM_WITHIN_S):
+                await (await self._usage_publisher()).publish_all(events)
+        except TimeoutError:
+            raise TransportError(f"the broker did not confirm within {_CONFIRM_WITHIN_S:g} s") from None
+
+    async def _usage_publisher(self) -> Publisher:
+        async with self._connecting:  # one connection, however many wait for it
             if self._publisher is None:
-                self._publisher = publisher
-            else:
-                await publisher.__aexit__(None, None, None)
-        return self._publisher
+                self._publisher = await Publisher(self.settings.broker_url).__aenter__()
+            return self._publisher
 
     async def book(self) -> PriceBook:
         """Return the price book, at most a second old."""

@@ -5,12 +5,13 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 from sqlalchemy import RowMapping
 
 from api.access import ReadingAccount
+from api.bodies import Instant
 from api.errors import RESPONSES, ApiError
-from api.paging import Cursor, Limit, Page, cursor_of, key_of
+from api.paging import Cursor, Limit, Name, Page, Seq, cursor_of, key_of
 from api.services import Services, services_of
 from shared.clock import utc_now
 from shared.db import pages, usage_days
@@ -123,13 +124,13 @@ async def transactions(
     account_id: ReadingAccount,
     services: ServicesNow,
     kind: Annotated[list[TransferKind] | None, Query(description="only these kinds")] = None,
-    since: AwareDatetime | None = None,
-    until: AwareDatetime | None = None,
+    since: Instant | None = None,
+    until: Instant | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[Transaction]:
     """List what moved money or quota, newest first."""
-    before = key_of(cursor, int) if cursor else None
+    before = key_of(cursor, Seq) if cursor else None
     async with services.engine.connect() as connection:
         rows = await pages.page_transfers(
             connection, account_id, limit + 1, before, kind or (), Span(since, until)
@@ -160,8 +161,8 @@ async def usage_series(
     services: ServicesNow,
     step: Step = Step.DAY,
     by: Annotated[list[Facet] | None, Query(description="split by model, by key, or both")] = None,
-    since: AwareDatetime | None = None,
-    until: AwareDatetime | None = None,
+    since: Instant | None = None,
+    until: Instant | None = None,
 ) -> UsageSeries:
     """Sum usage up by day, week or month of UTC; the last 30 days unless told otherwise."""
     until = until or utc_now() + timedelta(days=1)
@@ -182,7 +183,7 @@ async def usage_records(
     cursor: Cursor = None,
 ) -> Page[UsageRecord]:
     """List usage records, newest debit first."""
-    before = key_of(cursor, tuple[int, str]) if cursor else None
+    before = key_of(cursor, tuple[Seq, Name]) if cursor else None
     async with services.engine.connect() as connection:
         rows = await pages.page_usage(
             connection, account_id, limit + 1, before, api_key_id=api_key_id, model=model

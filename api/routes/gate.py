@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import Asking
+from api.bodies import Name, Told
 from api.errors import RESPONSES, ApiError, ErrorBody
 from api.key_cache import Key
 from api.services import Services, services_of
@@ -29,12 +30,11 @@ _MESSAGES = {
     Refusal.KEY_LIMIT_REACHED: "The limit of this API key is reached",
     Refusal.ACCOUNT_FROZEN: "The account is frozen",
 }
-Name = Annotated[str, Field(min_length=1, max_length=512)]
 Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS, strict=True)]
 HoldId = Annotated[str, Path(min_length=1, max_length=600)]
 
 
-class Request(BaseModel):
+class Request(Told):
     """A request that is about to be served."""
 
     model_config = ConfigDict(

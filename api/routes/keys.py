@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import ReadingAccount, WritingAccount
 from api.amounts import Dollars
+from api.bodies import Body
 from api.errors import RESPONSES
 from api.paging import Page
 from api.services import Services, services_of
@@ -35,14 +36,14 @@ class KeyOut(BaseModel):
     revoked_at: datetime | None
 
 
-class Limit(BaseModel):
+class Limit(Body):
     """How much a key may spend in all, or in a day or month of UTC."""
 
     amount: Dollars
     period: Literal["total", "day", "month"]
 
 
-class NewKey(BaseModel):
+class NewKey(Body):
     """What a new key is to be."""
 
     model_config = ConfigDict(
@@ -50,7 +51,7 @@ class NewKey(BaseModel):
     )
 
     name: str | None = Field(None, max_length=200)
-    scopes: list[AccountScope] = Field(default=_DEFAULT, min_length=1)
+    scopes: list[AccountScope] = Field(default=_DEFAULT, min_length=1, max_length=10)
     limit: Limit | None = None
 
 

@@ -3,9 +3,10 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from api.access import ReadingAccount, WritingAccount
+from api.bodies import Body, CardName
 from api.errors import RESPONSES
 from api.paging import Page
 from api.services import Services, services_of
@@ -13,7 +14,7 @@ from shared.operations import cards
 
 router = APIRouter(prefix="/v1/billing/payment-methods", tags=["payment methods"], responses=RESPONSES)
 ServicesNow = Annotated[Services, Depends(services_of)]
-CardId = Annotated[str, Path(max_length=255, pattern="^pm_[A-Za-z0-9_]+$")]
+CardId = Annotated[CardName, Path()]
 
 
 class Card(BaseModel):
@@ -40,12 +41,12 @@ class SetupPage(BaseModel):
     url: str
 
 
-class Attach(BaseModel):
+class Attach(Body):
     """A card that a page with Stripe.js made."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"payment_method": "pm_card_visa"}]})
 
-    payment_method: str = Field(max_length=255, pattern="^pm_[A-Za-z0-9_]+$")
+    payment_method: CardName
 
 
 class Attached(BaseModel):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import ReadingAccount, WritingAccount
 from api.amounts import DollarsOrZero
+from api.bodies import Body, Flag
 from api.errors import RESPONSES
 from api.paging import Page
 from api.services import Services, services_of
@@ -42,7 +43,7 @@ class Subscription(BaseModel):
     cycle_end: datetime | None
 
 
-class Wanted(BaseModel):
+class Wanted(Body):
     """The plan to subscribe or to switch to."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"plan_id": "plan_1"}]})
@@ -50,12 +51,12 @@ class Wanted(BaseModel):
     plan_id: str = Field(min_length=1, max_length=512)
 
 
-class Fallback(BaseModel):
+class Fallback(Body):
     """Whether the balance pays when the quota is used up, and how much of it in a cycle at most."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"enabled": True, "spending_limit": "50"}]})
 
-    enabled: bool
+    enabled: Flag
     spending_limit: DollarsOrZero | None = Field(None, description="dollars a cycle; without one, no limit")
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import ReadingAccount, WritingAccount
 from api.amounts import Dollars, DollarsOrZero
+from api.bodies import Body, CardName, Flag
 from api.errors import RESPONSES, ApiError
 from api.paging import Page
 from api.services import Services, services_of
@@ -18,7 +19,9 @@ from shared.operations.topups import Caps
 
 router = APIRouter(prefix="/v1/billing", tags=["add funds"], responses=RESPONSES)
 ServicesNow = Annotated[Services, Depends(services_of)]
-IdempotencyKey = Annotated[str | None, Header(max_length=255, description="ask twice, charged once")]
+IdempotencyKey = Annotated[
+    str | None, Header(min_length=1, max_length=255, description="ask twice, charged once")
+]
 
 
 class Topup(BaseModel):
@@ -48,7 +51,7 @@ class Begun(BaseModel):
     amount_nanos: int
 
 
-class Amount(BaseModel):
+class Amount(Body):
     """Dollars, at least 5, in whole cents."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"amount": "25"}]})
@@ -59,7 +62,7 @@ class Amount(BaseModel):
 class CheckoutAmount(Amount):
     """Dollars to pay on Stripe's page; the card may be saved for later."""
 
-    save_card: bool = False
+    save_card: Flag = False
 
 
 class CheckoutBegun(Begun):
@@ -82,20 +85,20 @@ class AutoTopup(BaseModel):
     payment_method: str | None = None
 
 
-class AutoTopupWanted(BaseModel):
+class AutoTopupWanted(Body):
     """Top up strictly below ``threshold`` by ``amount``; or a preset. Caps are of a UTC day and month."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"preset": "regular"}, {"threshold": "10", "amount": "25"}]}
     )
 
-    enabled: bool = True
+    enabled: Flag = True
     preset: str | None = None
     threshold: DollarsOrZero | None = None
     amount: Dollars | None = None
-    payment_method: str | None = Field(None, max_length=255)
-    max_per_day: int | None = Field(None, ge=1, le=1000)
-    max_per_month: int | None = Field(None, ge=1, le=10_000)
+    payment_method: CardName | None = None
+    max_per_day: int | None = Field(None, ge=1, le=1000, strict=True)
+    max_per_month: int | None = Field(None, ge=1, le=10_000, strict=True)
     max_per_day_usd: Dollars | None = None
     max_per_month_usd: Dollars | None = None
 

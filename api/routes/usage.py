@@ -1,11 +1,12 @@
 """Usage over HTTP: the same events as over AMQP."""
 
 from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from api.access import Asking
 from api.errors import RESPONSES, ApiError
@@ -14,7 +15,15 @@ from api.services import Services, services_of
 from shared.clock import utc_now
 from shared.domain.access import PLATFORM
 from shared.domain.errors import MalformedError
-from shared.domain.events import CONTENT_TYPES, UsageEvent, decode_event, split_body
+from shared.domain.events import (
+    CONTENT_TYPES,
+    MAX_EVENTS,
+    MAX_NAME_LENGTH,
+    TimeLimits,
+    UsageEvent,
+    decode_event,
+    split_body,
+)
 
 router = APIRouter(tags=["usage"], responses=RESPONSES)
 
@@ -31,13 +40,19 @@ _BODY: dict[str, Any] = {
         "required": True,
         "content": {
             media_type: {
-                "schema": {"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]},
+                "schema": {
+                    "anyOf": [{"type": "object"}, {"type": "array", "minItems": 1, "maxItems": MAX_EVENTS}]
+                },
                 "example": _EXAMPLE,
             }
             for media_type in sorted(CONTENT_TYPES)
         },
     }
 }
+
+
+#: A larger body is read beside the event loop, where nobody waits for it.
+_LARGE_BODY = 64 * 1024
 
 
 class Verdict(BaseModel):
@@ -62,24 +77,43 @@ async def send_usage(
     media_type = request.headers.get("content-type", "application/json")
     if media_type.partition(";")[0].strip().lower() not in CONTENT_TYPES:
         raise ApiError(415, "unsupported_media_type", f"send one of {', '.join(sorted(CONTENT_TYPES))}")
+    body, limits = await request.body(), services.settings.time_limits
     try:
-        elements = split_body(await request.body(), media_type)
+        if len(body) < _LARGE_BODY:
+            read = _read(body, media_type, limits)
+        else:
+            read = await run_in_threadpool(_read, body, media_type, limits)
     except MalformedError as error:
         raise ApiError(400, "malformed", str(error)) from None
-    verdicts, accepted, events = [], [], []
+    await _check_owner(read.events, key, services)
+    if read.accepted:
+        await services.publish(read.accepted)
+    return Verdicts(events=read.verdicts)
+
+
+class _Read(NamedTuple):
+    """A body's verdicts, and of those that are accepted what they are and how they came."""
+
+    verdicts: list[Verdict]
+    events: list[UsageEvent]
+    accepted: list[msgspec.Raw]
+
+
+def _read(body: bytes, media_type: str, limits: TimeLimits) -> _Read:
+    read = _Read([], [], [])
+    elements = split_body(body, media_type)
+    if elements == [body] and not isinstance(_json_in(body), dict):
+        raise MalformedError("neither an event nor an array of events")
     for raw in elements:
         try:
-            event = decode_event(raw, services.settings.time_limits, utc_now())
+            event = decode_event(raw, limits, utc_now())
         except MalformedError as error:
-            verdicts.append(Verdict(id=_id_in(raw), status="malformed", detail=str(error)))
+            read.verdicts.append(Verdict(id=_id_in(raw), status="malformed", detail=str(error)))
         else:
-            verdicts.append(Verdict(id=event.id, status="accepted"))
-            accepted.append(msgspec.Raw(raw))
-            events.append(event)
-    await _check_owner(events, key, services)
-    if accepted:
-        await (await services.publisher()).publish_all(accepted)
-    return Verdicts(events=verdicts)
+            read.verdicts.append(Verdict(id=event.id, status="accepted"))
+            read.events.append(event)
+            read.accepted.append(msgspec.Raw(raw))
+    return read
 
 
 async def _check_owner(events: Collection[UsageEvent], key: Key, services: Services) -> None:
@@ -96,9 +130,13 @@ async def _check_owner(events: Collection[UsageEvent], key: Key, services: Servi
 
 def _id_in(raw: bytes) -> str | None:
     """Return the id of an event that is malformed elsewhere, if it has one."""
+    named = _json_in(raw)
+    found = named.get("id") if isinstance(named, dict) else None
+    return found[:MAX_NAME_LENGTH] if isinstance(found, str) else None
+
+
+def _json_in(raw: bytes) -> object:
     try:
-        named = msgspec.json.decode(raw)
+        return msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    found = named.get("id") if isinstance(named, dict) else None
-    return found[:512] if isinstance(found, str) else None

@@ -14,7 +14,9 @@ from shared.gateways.stripe_webhooks import Webhook, WebhookRefusedError, read_w
 
 log = structlog.get_logger(__name__)
 
-router = APIRouter(tags=["webhooks"], responses={status: RESPONSES[status] for status in (400, 413, 503)})
+router = APIRouter(
+    tags=["webhooks"], responses={status: RESPONSES[status] for status in (400, 408, 413, 503)}
+)
 
 #: Stripe's events are some kilobytes.
 _BODY_MAX = 1024 * 1024

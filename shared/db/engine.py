@@ -9,7 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 
-def create_engine(url: str, *, application: str = "payg", pool_size: int = 4) -> AsyncEngine:
+def create_engine(
+    url: str, *, application: str = "payg", pool_size: int = 4, pool_timeout_s: float = 30
+) -> AsyncEngine:
     """Return an engine for a ``postgresql://`` URL; parameters such as ``sslmode`` are read as libpq does.
 
     It connects when it is first used. Dispose of it on the event loop that used it.
@@ -19,7 +21,11 @@ def create_engine(url: str, *, application: str = "payg", pool_size: int = 4) ->
         return await asyncpg.connect(url, timeout=10, server_settings={"application_name": application})
 
     return create_async_engine(
-        "postgresql+asyncpg://", async_creator=connect, pool_size=pool_size, max_overflow=0, pool_timeout=30
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=pool_timeout_s,
     )
 
 

@@ -184,16 +184,16 @@ def _split_array(body: bytes) -> list[bytes]:
 
 def _split_by_brackets(array: bytes) -> list[bytes]:
     elements: list[bytes] = []
-    open_brackets = b""
+    open_brackets = bytearray()
     start = 1
     for match in _token.finditer(array):
         token = match.group()
         if token in b"[{":
             open_brackets += token
         elif token in b"]}":
-            if open_brackets[-1:] != (b"[" if token == b"]" else b"{"):
+            if bytes(open_brackets[-1:]) != (b"[" if token == b"]" else b"{"):
                 break
-            open_brackets = open_brackets[:-1]
+            open_brackets.pop()
         if (token == b"," and len(open_brackets) == 1) or (token == b"]" and not open_brackets):
             elements.append(array[start : match.start()].strip(_json_space))
             start = match.end()

@@ -90,7 +90,9 @@ class Publisher:
             batch, self._waiting = self._waiting[: self._max_events], self._waiting[self._max_events :]
             if not self._waiting:
                 self._wake.clear()
-            await self._send([event for event, _ in batch], [confirmed for _, confirmed in batch])
+            wanted = [(event, confirmed) for event, confirmed in batch if not confirmed.done()]
+            if wanted:  # by somebody who still waits for it
+                await self._send([event for event, _ in wanted], [confirmed for _, confirmed in wanted])
 
     async def _send(self, events: list[Event], confirmed: list[asyncio.Future[None]]) -> None:
         try:

@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import Needs
 from api.amounts import DollarsOrZero, SignedDollars
+from api.bodies import Body, Flag, Instant
 from api.errors import RESPONSES
-from api.paging import Cursor, Limit, Page, cursor_of, key_of
+from api.paging import Cursor, Limit, Name, Page, cursor_of, key_of
 from api.routes.billing import Transaction, transaction_out
 from api.routes.keys import MadeKey
 from api.routes.subscription import Plan
@@ -25,7 +26,9 @@ router = APIRouter(
 )
 ServicesNow = Annotated[Services, Depends(services_of)]
 AccountId = Annotated[str, Path(max_length=512)]
-IdempotencyKey = Annotated[str | None, Header(max_length=255, description="ask twice, done once")]
+IdempotencyKey = Annotated[
+    str | None, Header(min_length=1, max_length=255, description="ask twice, done once")
+]
 
 
 class AccountLine(BaseModel):
@@ -63,15 +66,15 @@ class Account(BaseModel):
     created_at: datetime
 
 
-class NewAccount(BaseModel):
+class NewAccount(Body):
     """An account to make; with a plan its first cycle starts at once, or at the anchor."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Acme"}]})
 
     name: str | None = Field(None, max_length=200)
     plan_id: str | None = Field(None, max_length=512)
-    anchor: AwareDatetime | None = None
-    fallback: bool = False
+    anchor: Instant | None = None
+    fallback: Flag = False
     spending_limit: DollarsOrZero | None = None
 
 
@@ -81,18 +84,18 @@ class MadeAccount(MadeKey):
     account_id: str
 
 
-class Changes(BaseModel):
+class Changes(Body):
     """What to change of an account; what is absent stays. ``plan_id`` null cancels the plan."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"frozen": True}]})
 
     plan_id: str | None = Field(None, max_length=512)
-    fallback: bool | None = None
+    fallback: Flag | None = None
     spending_limit: DollarsOrZero | None = None
-    frozen: bool | None = None
+    frozen: Flag | None = None
 
 
-class Adjustment(BaseModel):
+class Adjustment(Body):
     """Money to add to a balance, or with a minus to take off it, and why."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"amount": "5", "reason": "goodwill"}]})
@@ -101,7 +104,7 @@ class Adjustment(BaseModel):
     reason: str = Field(min_length=1, max_length=500)
 
 
-class NewPlan(BaseModel):
+class NewPlan(Body):
     """A plan to make: amounts in dollars, the discount in percent of what the quota pays."""
 
     model_config = ConfigDict(
@@ -117,8 +120,10 @@ class NewPlan(BaseModel):
     time_zone: str = Field("UTC", max_length=64)
 
 
-class NewPlatformKey(BaseModel):
+class NewPlatformKey(Body):
     """A key for a gateway or an operator."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"scope": "service", "name": "gateway-eu"}]})
 
     scope: Scope
     name: str | None = Field(None, max_length=200)
@@ -134,7 +139,7 @@ async def list_accounts(
     cursor: Cursor = None,
 ) -> Page[AccountLine]:
     """List accounts by id."""
-    after = key_of(cursor, str) if cursor else None
+    after = key_of(cursor, Name) if cursor else None
     async with services.engine.connect() as connection:
         rows = await page_accounts(connection, limit + 1, after, search)
     found = [AccountLine(**row) for row in rows]

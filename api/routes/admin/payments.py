@@ -4,10 +4,11 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import Needs
 from api.amounts import Dollars
+from api.bodies import Body, Instant, Name
 from api.errors import RESPONSES
 from api.paging import Page
 from api.services import Services, services_of
@@ -27,10 +28,12 @@ router = APIRouter(
 )
 ServicesNow = Annotated[Services, Depends(services_of)]
 AccountId = Annotated[str | None, Query(max_length=512)]
-IdempotencyKey = Annotated[str | None, Header(max_length=255, description="ask twice, refunded once")]
+IdempotencyKey = Annotated[
+    str | None, Header(min_length=1, max_length=255, description="ask twice, refunded once")
+]
 
 
-class NewRefund(BaseModel):
+class NewRefund(Body):
     """What to give back of a top-up: without an amount all that is unspent and left of the charge."""
 
     model_config = ConfigDict(
@@ -82,10 +85,14 @@ class Difference(BaseModel):
     dismissed_because: str | None
 
 
-class Dismissal(BaseModel):
+class Dismissal(Body):
     """Differences to close for good, and why."""
 
-    ids: list[str] = Field(min_length=1, max_length=1000)
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"ids": ["dif_1"], "because": "settled by hand"}]}
+    )
+
+    ids: list[Name] = Field(min_length=1, max_length=1000)
     because: str = Field(min_length=1, max_length=500)
 
 
@@ -151,7 +158,7 @@ async def dismiss(wanted: Dismissal, services: ServicesNow) -> Done:
 
 @router.post("/reconcile")
 async def reconcile(
-    services: ServicesNow, since: AwareDatetime | None = None, until: AwareDatetime | None = None
+    services: ServicesNow, since: Instant | None = None, until: Instant | None = None
 ) -> Compared:
     """Compare Stripe with the books, and mend what has one right answer; three days unless told otherwise."""
     if services.payments is None:

@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import Needs
 from api.amounts import DollarsOrZero
+from api.bodies import Body, Instant
 from api.errors import RESPONSES
 from api.routes.models import TierOut, tiers_out
 from api.services import Services, services_of
@@ -42,7 +43,7 @@ class ModelRates(BaseModel):
     rates: list[RateOut]
 
 
-class NewRate(BaseModel):
+class NewRate(Body):
     """A price in dollars per million tokens. A kind that is absent takes that of its parent."""
 
     model_config = ConfigDict(
@@ -57,7 +58,7 @@ class NewRate(BaseModel):
     cache_write: DollarsOrZero | None = None
     input_audio: DollarsOrZero | None = None
     output_audio: DollarsOrZero | None = None
-    effective_from: AwareDatetime | None = None
+    effective_from: Instant | None = None
 
 
 @router.get("")

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import Needs
+from api.bodies import Body, Name
 from api.errors import RESPONSES, ApiError
 from api.paging import Page
 from api.services import Services, services_of
@@ -41,19 +42,23 @@ class Entry(BaseModel):
     last_seen_at: datetime
 
 
-class Release(BaseModel):
+class Release(Body):
     """Which entries to send on their way again: by id, or all of one reason."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "unknown_model"}]})
 
-    ids: list[str] | None = Field(None, min_length=1, max_length=1000)
+    ids: list[Name] | None = Field(None, min_length=1, max_length=1000)
     reason: Reason | None = None
 
 
-class Dismissal(BaseModel):
+class Dismissal(Body):
     """Entries to close for good, and why."""
 
-    ids: list[str] = Field(min_length=1, max_length=1000)
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"ids": ["qtn_1"], "because": "a test of ours"}]}
+    )
+
+    ids: list[Name] = Field(min_length=1, max_length=1000)
     because: str = Field(min_length=1, max_length=500)
 
 

@@ -51,6 +51,7 @@ class Client:
     """One key at the HTTP tier."""
 
     def __init__(self, url: str, secret: str) -> None:
+        self.secret = secret
         self.http = httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {secret}"})
 
     async def authorize(
