@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from api.errors import answer_errors
 from api.limits import BodyLimit
 from api.routes import (
+    alert_settings,
     billing,
     gate,
     health,
@@ -40,6 +41,7 @@ _ROUTES = (
     subscription,
     invoices,
     keys,
+    alert_settings,
     accounts,
     prices,
     quarantine,
