@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from shared.db.alert_settings import load_rules, own_bounds, save_memories
 from shared.db.tables import key_spend
 from shared.domain.alert_rules import Rule, RuleKind, RuleMemory, Watched
 from shared.domain.alerts import Entry, Limits, Told
-from shared.domain.levels import Level
+from shared.domain.levels import DEFAULT_BOUNDS, Level
 from shared.domain.pace import pack, unpack
 
 
@@ -178,8 +178,9 @@ async def lock_accounts(connection: AsyncConnection, account_ids: Collection[str
         await connection.execute(_BEGIN, ids)
         await connection.execute(_LOCK, ids)
     rows = (await connection.execute(_ACCOUNTS, ids)).all()
-    rules = await load_rules(connection, [row.account_id for row in rows if row.has_settings])
-    return [_evaluated(row, rules.get(row.account_id, {})) for row in rows]
+    accounts = [_evaluated(row) for row in rows]
+    watching = await load_rules(connection, [row.account_id for row in rows if row.has_settings])
+    return [_watching(account, watching) for account in accounts] if watching else accounts
 
 
 async def new_entries(
@@ -187,7 +188,7 @@ async def new_entries(
 ) -> Mapping[str, list[Entry]]:
     """Return the transfers that were not evaluated yet, by account and in order."""
     entries: dict[str, list[Entry]] = defaultdict(list)
-    asking = [any(r.kind is RuleKind.QUOTA_SHARE for r in a.told.watched.rules) for a in accounts]
+    asking = [bool(a.told.watched.rules) and _asks_for_quota(a) for a in accounts]
     for account_id, *entry in await connection.execute(_NEW_TRANSFERS, _range(accounts) | {"asking": asking}):
         entries[account_id].append(Entry(*entry))
     return entries
@@ -260,6 +261,7 @@ async def save_evaluations(connection: AsyncConnection, evaluations: Sequence[Ev
         [
             (account.account_id, rule, memory)
             for account, told, _ in changed
+            if told.watched.rules
             for rule, memory in told.watched.rules.items()
             if memory != account.told.watched.rules[rule]
         ],
@@ -287,29 +289,31 @@ async def count_due(connection: AsyncConnection) -> int:
     return int((await connection.execute(_COUNT_DUE)).scalar_one())
 
 
-def _evaluated(row: Row[*tuple[Any, ...]], rules: Mapping[Rule, RuleMemory]) -> EvaluatedAccount:
-    (
-        account_id,
-        evaluated_seq,
-        seq,
-        balance_nanos,
-        level,
-        quota,
-        spending_limit,
-        limit_nanos,
-        again_at,
-        *own,
-    ) = row
-    pace, _, *bounds = own
+def _asks_for_quota(account: EvaluatedAccount) -> bool:
+    return any(rule.kind is RuleKind.QUOTA_SHARE for rule in account.told.watched.rules)
+
+
+def _evaluated(row: Row[*tuple[Any, ...]]) -> EvaluatedAccount:
+    account_id, evaluated_seq, seq, balance_nanos, *rest = row
+    level, quota, spending_limit, limit_nanos, again_at, pace, has_settings, *bounds = rest
     return EvaluatedAccount(
         account_id,
         evaluated_seq,
         seq,
         balance_nanos,
-        Told(Level(level), quota, spending_limit, unpack(pace), Watched(dict(rules))),
-        Limits(own_bounds(*bounds), limit_nanos),
+        Told(Level(level), quota, spending_limit, unpack(pace)),
+        Limits(own_bounds(*bounds) if has_settings else DEFAULT_BOUNDS, limit_nanos),
         again_at,
     )
+
+
+def _watching(
+    account: EvaluatedAccount, watching: Mapping[str, Mapping[Rule, RuleMemory]]
+) -> EvaluatedAccount:
+    if account.account_id not in watching:
+        return account
+    watched = Watched(watching[account.account_id])
+    return replace(account, told=replace(account.told, watched=watched))
 
 
 def _range(accounts: Sequence[EvaluatedAccount]) -> dict[str, Any]:

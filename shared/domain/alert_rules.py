@@ -3,7 +3,8 @@
 A rule is reached or not after each transfer. It is told once, and again only after it was re-armed.
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -75,13 +76,16 @@ class Sight(NamedTuple):
 class Watched:
     """The rules of an account with what they remember."""
 
-    rules: dict[Rule, RuleMemory] = field(default_factory=dict)
+    rules: Mapping[Rule, RuleMemory]
 
     def see(self, sight: Sight) -> tuple["Watched", list[Rule]]:
         """Return what is remembered after a transfer, and the rules to tell."""
         seen = {rule: _weigh(rule, memory, sight) for rule, memory in self.rules.items()}
         told = [rule for rule, (_, tells) in seen.items() if tells]
         return Watched({rule: memory for rule, (memory, _) in seen.items()}), told
+
+
+NOTHING_WATCHED = Watched({})
 
 
 def crosses(rule: Rule, before_nanos: int, after_nanos: int, limit_nanos: int) -> bool:

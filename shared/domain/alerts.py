@@ -7,12 +7,12 @@ has set for itself are remembered in the same way.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from shared.domain.alert_rules import Rule, RuleKind, Sight, Watched
+from shared.domain.alert_rules import NOTHING_WATCHED, Rule, RuleKind, Sight, Watched
 from shared.domain.ledger import TransferKind
 from shared.domain.levels import DEFAULT_BOUNDS, Bounds, Level, level_of
 from shared.domain.money import format_dollars
@@ -85,7 +85,7 @@ class Told:
     quota: bool = False
     spending_limit: bool = False
     pace: Pace | None = None
-    watched: Watched = field(default_factory=Watched)
+    watched: Watched = NOTHING_WATCHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ def _step(told: Told, entry: Entry, level: Level, limits: Limits) -> tuple[Told,
     quota_told = entry.quota_after_nanos == 0 and (told.quota or took_quota)
     spent_nanos = _spent(entry)
     pace = spend(told.pace, spent_nanos, entry.occurred_at) if spent_nanos > 0 else told.pace
-    return replace(told, level=alert_level, quota=quota_told, spending_limit=reached, pace=pace), types
+    return Told(alert_level, quota_told, reached, pace, told.watched), types
 
 
 def _balance(told: Level, level: Level, balance_nanos: int, bounds: Bounds) -> tuple[Level, AlertType | None]:

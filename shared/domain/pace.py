@@ -11,13 +11,13 @@ The state is brought forward by one transfer after the other, so it follows from
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from math import expm1, log
+from math import ceil, expm1, log
 from struct import Struct
 from typing import NamedTuple
 
 HOUR_S = 3600.0
 _HOURS, _WEEKDAYS = 24, 7
-_HALF_LIVES_S = (240.0, HOUR_S, _HOURS * HOUR_S)
+_HALF_LIVES_S = _FAST_S, _MIDDLE_S, _SLOW_S = (240.0, HOUR_S, _HOURS * HOUR_S)
 #: A rate that rests on so many equal transfers counts as much as the slower one.
 _EVIDENCE = 20
 #: After so long the present counts half, and what is usual at that hour the other half.
@@ -32,6 +32,10 @@ _LEAST_HISTORY_S = 600.0
 HORIZON = timedelta(days=14)
 
 
+_RECENT = Struct(f"<{4 + 2 * len(_HALF_LIVES_S)}d")
+_USUAL = Struct(f"<{_HOURS + _WEEKDAYS}f")
+
+
 class Pace(NamedTuple):
     """What an account spent, condensed. Times are seconds since 1970, sums nanos."""
 
@@ -41,25 +45,30 @@ class Pace(NamedTuple):
     day_sum: float = 0.0  # of the hours of that day that are over
     sums: tuple[float, ...] = (0.0,) * len(_HALF_LIVES_S)
     squares: tuple[float, ...] = (0.0,) * len(_HALF_LIVES_S)
-    hours: tuple[float, ...] = (0.0,) * _HOURS
-    weekdays: tuple[float, ...] = (1.0,) * _WEEKDAYS
+    learnt: bytes = _USUAL.pack(*(0.0,) * _HOURS, *(1.0,) * _WEEKDAYS)  # looked into once an hour
 
+    @property
+    def hours(self) -> tuple[float, ...]:
+        """What is usual in each hour of the day."""
+        return _USUAL.unpack(self.learnt)[:_HOURS]
 
-_LAYOUT = Struct(f"<{4 + 2 * len(_HALF_LIVES_S) + _HOURS + _WEEKDAYS}d")
+    @property
+    def weekdays(self) -> tuple[float, ...]:
+        """What a day of the week, from Monday, is times that."""
+        return _USUAL.unpack(self.learnt)[_HOURS:]
 
 
 def pack(pace: Pace | None) -> bytes | None:
-    """Return a pace as it is stored: doubles, little-endian, in order of its fields."""
-    return pace and _LAYOUT.pack(*pace[:4], *pace.sums, *pace.squares, *pace.hours, *pace.weekdays)
+    """Return a pace as it is stored: its fields in order, what was learnt in single precision."""
+    return pace and _RECENT.pack(*pace[:4], *pace.sums, *pace.squares) + pace.learnt
 
 
 def unpack(stored: bytes | None) -> Pace | None:
     """Return a pace from how it is stored."""
     if stored is None:
         return None
-    began_at, at, hour_sum, day_sum, *lists = _LAYOUT.unpack(stored)
-    sums, squares, hours, weekdays = lists[:3], lists[3:6], lists[6:30], lists[30:]
-    return Pace(began_at, at, hour_sum, day_sum, tuple(sums), tuple(squares), tuple(hours), tuple(weekdays))
+    recent = _RECENT.unpack_from(stored)
+    return Pace(*recent[:4], recent[4:7], recent[7:10], stored[_RECENT.size :])  # type: ignore[call-arg]
 
 
 def spend(pace: Pace | None, nanos: int, time: datetime) -> Pace:
@@ -72,7 +81,11 @@ def spend(pace: Pace | None, nanos: int, time: datetime) -> Pace:
         pace = _until(pace, at)
     # Written out, because every transfer of every account passes here.
     since_s, sums, squares = at - pace.at, pace.sums, pace.squares
-    first, second, third = (0.5 ** (since_s / half_life_s) for half_life_s in _HALF_LIVES_S)
+    first, second, third = (
+        0.5 ** (since_s / _FAST_S),
+        0.5 ** (since_s / _MIDDLE_S),
+        0.5 ** (since_s / _SLOW_S),
+    )
     return Pace(
         pace.began_at,
         at,
@@ -84,8 +97,7 @@ def spend(pace: Pace | None, nanos: int, time: datetime) -> Pace:
             squares[1] * second * second + nanos * nanos,
             squares[2] * third * third + nanos * nanos,
         ),
-        pace.hours,
-        pace.weekdays,
+        pace.learnt,
     )
 
 
@@ -101,8 +113,8 @@ def empty_at(
         if begin >= until:
             return None
         if per_s * (end - begin) >= left:
-            time = begin + left / per_s
-            return datetime.fromtimestamp(time, UTC).replace(microsecond=0) if time <= until else None
+            time = ceil(begin + left / per_s)
+            return datetime.fromtimestamp(time, UTC) if time <= until else None
         left -= per_s * (end - begin)
     return None
 
@@ -115,13 +127,14 @@ def _forecast(pace: Pace | None, start: float) -> Iterator[tuple[float, float, f
     known = _until(pace, max(start, pace.at))
     first = _first_whole_hour(known)
     learnt = int(max(start, pace.at) // HOUR_S) - first
+    hours, weekdays = known.hours, known.weekdays
     begin = start
     while True:
         hour = int(begin // HOUR_S)
         end = (hour + 1) * HOUR_S
         usual = mean
         if learnt > (hour - first) % _HOURS:
-            usual = known.hours[hour % _HOURS] * known.weekdays[_weekday(hour)] / HOUR_S
+            usual = hours[hour % _HOURS] * weekdays[_weekday(hour)] / HOUR_S
         still = 0.5 ** (((begin + end) / 2 - start) / _PRESENT_FADES_S)
         yield begin, end, still * present + (1 - still) * usual
         begin = end
@@ -156,25 +169,23 @@ def _hour_over(pace: Pace, number: int) -> Pace:
     if before < 0:
         return pace._replace(hour_sum=0.0)  # a part of an hour teaches nothing
     factor = pace.weekdays[_weekday(number)]
-    usual = pace.hours[number % _HOURS]
+    hours, hour = list(pace.hours), number % _HOURS
     spent = pace.hour_sum / factor
     if before:
-        spent = min(spent, _MOST_OF_USUAL * max(usual, sum(pace.hours) / _HOURS))
-    learnt = usual + max(_HOUR_LEARNS, 1 / (before + 1)) * (spent - usual)
-    hours = (*pace.hours[: number % _HOURS], learnt, *pace.hours[number % _HOURS + 1 :])
-    pace = pace._replace(hour_sum=0.0, day_sum=pace.day_sum + spent * factor, hours=hours)
+        spent = min(spent, _MOST_OF_USUAL * max(hours[hour], sum(hours) / _HOURS))
+    hours[hour] += max(_HOUR_LEARNS, 1 / (before + 1)) * (spent - hours[hour])
+    learnt = _USUAL.pack(*hours, *pace.weekdays)
+    pace = pace._replace(hour_sum=0.0, day_sum=pace.day_sum + spent * factor, learnt=learnt)
     return _day_over(pace, number) if number % _HOURS == _HOURS - 1 else pace
 
 
 def _day_over(pace: Pace, number: int) -> Pace:
     """Return the pace after the last hour of a day, with how that day compared with the others."""
-    usual, weekday = sum(pace.hours), _weekday(number)
-    weekdays = pace.weekdays
+    usual, weekday, weekdays = sum(pace.hours), _weekday(number), list(pace.weekdays)
     if usual > 0 and number + 1 - _first_whole_hour(pace) >= 2 * _HOURS:
         factor = min(max(pace.day_sum / usual, _LEAST_OF_WEEKDAY), _MOST_OF_WEEKDAY)
-        learnt = weekdays[weekday] + _WEEKDAY_LEARNS * (factor - weekdays[weekday])
-        weekdays = (*weekdays[:weekday], learnt, *weekdays[weekday + 1 :])
-    return pace._replace(day_sum=0.0, weekdays=weekdays)
+        weekdays[weekday] += _WEEKDAY_LEARNS * (factor - weekdays[weekday])
+    return pace._replace(day_sum=0.0, learnt=_USUAL.pack(*pace.hours, *weekdays))
 
 
 def _first_whole_hour(pace: Pace) -> int:

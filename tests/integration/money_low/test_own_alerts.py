@@ -1,5 +1,6 @@
 """An account's own bounds, rules and quiet hours: what is told, once, with the books."""
 
+import asyncio
 from collections import defaultdict
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
@@ -253,8 +254,8 @@ async def test_settings_that_make_no_sense_are_refused_and_change_nothing(
 async def test_two_stages_at_once_tell_a_rule_once(money: LowMoney) -> None:
     account_id = await money.account_without_topup(balance=10)
     await set_alert_settings(money.engine, account_id, rules={RuleKind.BALANCE: [50 * DOLLAR]})
-    stage = Thresholds(money.engine, utc_now, COOLDOWN)
+    stages = [Thresholds(money.engine, utc_now, COOLDOWN) for _ in range(2)]
     due = [row["due_id"] for row in await money.rows("SELECT due_id FROM due_evaluations")]
-    for _ in range(2):
-        await stage.handle(due)
+    assert len(due) > 1
+    await asyncio.gather(stages[0].handle(due[:1]), stages[1].handle(due[1:]))
     assert [kind for kind, _ in await rules_told(money, account_id)] == ["rule.balance"]

@@ -11,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 STATEMENTS = [
-    # What an account spent, condensed: doubles, as shared/domain/pace.py lays them out. NULL: nothing yet.
+    # What an account spent, condensed as shared/domain/pace.py lays it out. NULL: nothing yet.
     "ALTER TABLE evaluations ADD COLUMN pace bytea",
     # A bound that is NULL is that of everybody.
     """
