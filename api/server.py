@@ -10,6 +10,7 @@ from api.errors import answer_errors
 from api.limits import RequestLimits
 from api.metrics import Measured
 from api.routes import (
+    alert_settings,
     billing,
     gate,
     health,
@@ -46,6 +47,7 @@ _ROUTES = (
     subscription,
     invoices,
     keys,
+    alert_settings,
     accounts,
     prices,
     quarantine,

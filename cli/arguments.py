@@ -1,6 +1,6 @@
 """Kinds of arguments: dollars, percentages, times."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from enum import StrEnum
 
 from shared.domain.money import parse_dollars, parse_percent
@@ -44,5 +44,23 @@ def month(text: str) -> UsagePeriod:
 
 def instant(text: str) -> datetime:
     """Return a time in UTC from RFC 3339; one without an offset is UTC."""
-    time = datetime.fromisoformat(text)
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    parsed = datetime.fromisoformat(text)
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+
+
+def amounts(text: str) -> list[int]:
+    """Return nanos from dollars with commas between them, or nothing from the word none."""
+    return [] if text.lower() == "none" else [parse_dollars(part.strip()) for part in text.split(",")]
+
+
+def numbers(text: str) -> list[int]:
+    """Return whole numbers with commas between them, or nothing from the word none."""
+    return [] if text.lower() == "none" else [int(part) for part in text.split(",")]
+
+
+def hours(text: str) -> tuple[time, time] | str:
+    """Return two times of day, such as 22:00-07:00, or the word none."""
+    if text.lower() == "none":
+        return "none"
+    start, _, end = text.partition("-")
+    return time.fromisoformat(start.strip()), time.fromisoformat(end.strip())

@@ -9,6 +9,7 @@ import typer
 
 from cli.commands import (
     accounts,
+    alert_settings,
     alerts,
     books,
     cards,
@@ -62,6 +63,7 @@ for group in (
 for module in (system, processes, refunds, reconcile):
     module.register(app)
 periods.register(books.usage)
+alert_settings.register(accounts.app)
 
 
 @app.callback()

@@ -12,13 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.db import alerts, evaluations, topups
 from shared.db.alerts import NewAlert
-from shared.db.evaluations import EvaluatedAccount, Evaluation, KeyCharge
-from shared.domain.alerts import Alert, AlertType, Entry, Told, alert_data, fold
-from shared.domain.levels import level_of
+from shared.db.evaluations import EvaluatedAccount, Evaluation
+from shared.domain.alerts import Entry, Told, fold
+from shared.domain.pace import empty_at
 from shared.domain.topup import TopUp, TopupState, WaitUntil, decide
 from shared.ids import new_id
 from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage
+from shared.operations.crossings import account_alert, key_alerts
 from shared.operations.holds import Holds
 
 #: How long a message may take to the top-up stage before the clock sends it again.
@@ -49,7 +50,7 @@ class Thresholds:
             accounts = await evaluations.lock_accounts(connection, due)
             entries = await evaluations.new_entries(connection, accounts)
             told, sequences = await self._tell(connection, accounts, entries)
-            started, later = await self._top_up(connection, accounts)
+            started, later = await self._top_up(connection, accounts, told)
             await evaluations.save_evaluations(
                 connection, [Evaluation(a, told[a.account_id], later.get(a.account_id)) for a in accounts]
             )
@@ -70,13 +71,16 @@ class Thresholds:
             told[account.account_id], crossed = fold(
                 account.told, entries.get(account.account_id, ()), account.limits
             )
-            new += (_alert(account.account_id, alert) for alert in crossed)
-        new += _key_alerts(entries, charges)
+            new += (account_alert(account.account_id, alert) for alert in crossed)
+        new += key_alerts(accounts, entries, charges)
         await evaluations.add_key_spend(connection, [charge for charge, _ in charges])
         return told, await alerts.insert_alerts(connection, new)
 
     async def _top_up(
-        self, connection: AsyncConnection, accounts: Sequence[EvaluatedAccount]
+        self,
+        connection: AsyncConnection,
+        accounts: Sequence[EvaluatedAccount],
+        told: Mapping[str, Told],
     ) -> tuple[list[str], Mapping[str, datetime]]:
         now = self._now()
         automatic = await topups.load_automatic(connection, [a.account_id for a in accounts], now)
@@ -85,7 +89,8 @@ class Thresholds:
             if account.account_id not in automatic:
                 continue
             auto, balance_nanos, history, card = automatic[account.account_id]
-            decision = decide(auto, balance_nanos, history, now, self._cooldown)
+            empty = empty_at(told[account.account_id].pace, balance_nanos, now) if auto.lead_minutes else None
+            decision = decide(auto, balance_nanos, history, now, self._cooldown, empty)
             if isinstance(decision, WaitUntil):
                 later[account.account_id] = decision.time
             elif isinstance(decision, TopUp):
@@ -103,35 +108,3 @@ class Thresholds:
                 )
         await topups.insert_topups(connection, rows)
         return [str(row["topup_id"]) for row in rows], later
-
-
-def _alert(account_id: str, alert: Alert) -> NewAlert:
-    data = alert_data(account_id, alert.balance_nanos, alert.occurred_at, alert.level)
-    return NewAlert(account_id, alert.type, data | {"transfer_seq": alert.transfer_seq}, alert.occurred_at)
-
-
-def _key_alerts(
-    entries: Mapping[str, Sequence[Entry]], charges: Sequence[tuple[KeyCharge, int]]
-) -> list[NewAlert]:
-    """Return an alert for each key whose spend reached its limit in one of these transfers."""
-    by_transfer = {(account_id, entry.seq): entry for account_id, found in entries.items() for entry in found}
-    new = []
-    for charge, before_nanos in charges:
-        after_nanos = before_nanos + charge.charge_nanos
-        if not before_nanos < charge.limit_nanos <= after_nanos:
-            continue
-        entry = by_transfer[charge.account_id, charge.transfer_seq]
-        data = alert_data(
-            charge.account_id,
-            entry.balance_after_nanos,
-            entry.occurred_at,
-            level_of(entry.balance_after_nanos),
-        )
-        data |= {
-            "transfer_seq": charge.transfer_seq,
-            "api_key_id": charge.api_key_id,
-            "limit_nanos": charge.limit_nanos,
-            "spent_nanos": after_nanos,
-        }
-        new.append(NewAlert(charge.account_id, AlertType.KEY_LIMIT_REACHED, data, entry.occurred_at))
-    return new

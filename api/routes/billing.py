@@ -27,13 +27,17 @@ ServicesNow = Annotated[Services, Depends(services_of)]
 
 
 class Balance(BaseModel):
-    """What an account can spend, and how its subscription stands."""
+    """What an account can spend, and how its subscription stands.
+
+    At its present pace the balance is used up at ``empty_at``; null where that is unknown or far away.
+    """
 
     account_id: str
     balance_nanos: int
     balance: str
     level: str
     alert_level: str
+    empty_at: datetime | None
     quota_nanos: int
     quota_remaining_nanos: int
     cycle_spent_nanos: int

@@ -13,7 +13,7 @@ from api.errors import RESPONSES, ApiError
 from api.paging import Page
 from api.services import Services, services_of
 from shared.domain.money import format_dollars, parse_dollars
-from shared.domain.topup import PRESETS
+from shared.domain.topup import MOST_LEAD_MINUTES, PRESETS
 from shared.operations import checkout, topups
 from shared.operations.topups import Caps
 
@@ -81,12 +81,16 @@ class AutoTopup(BaseModel):
     max_per_month: int | None = None
     max_per_day_nanos: int | None = None
     max_per_month_nanos: int | None = None
+    lead_minutes: int | None = None
     disabled_because: str | None = None
     payment_method: str | None = None
 
 
 class AutoTopupWanted(Body):
-    """Top up strictly below ``threshold`` by ``amount``; or a preset. Caps are of a UTC day and month."""
+    """Top up strictly below ``threshold`` by ``amount``; or a preset. Caps are of a UTC day and month.
+
+    With ``lead_minutes`` also where the balance will not last so long at the account's pace; 0: not any more.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"preset": "regular"}, {"threshold": "10", "amount": "25"}]}
@@ -101,6 +105,7 @@ class AutoTopupWanted(Body):
     max_per_month: int | None = Field(None, ge=1, le=10_000, strict=True)
     max_per_day_usd: Dollars | None = None
     max_per_month_usd: Dollars | None = None
+    lead_minutes: int | None = Field(None, ge=0, le=MOST_LEAD_MINUTES, strict=True)
 
 
 class Preset(BaseModel):
@@ -227,6 +232,8 @@ def _caps(wanted: AutoTopupWanted) -> Caps:
         caps["max_per_day_nanos"] = parse_dollars(wanted.max_per_day_usd)
     if wanted.max_per_month_usd is not None:
         caps["max_per_month_nanos"] = parse_dollars(wanted.max_per_month_usd)
+    if wanted.lead_minutes is not None:
+        caps["lead_minutes"] = wanted.lead_minutes or None
     return caps
 
 

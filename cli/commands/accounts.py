@@ -1,4 +1,4 @@
-"""payg account: create, set, show, credit, autotopup, billing."""
+"""payg account: create, set, show, credit, autotopup, billing; alerts are in ``alert_settings``."""
 
 from datetime import datetime
 from functools import partial
@@ -40,6 +40,11 @@ CapOption = Annotated[
         parser=dollars_or_none,
         help="Money of automatic top-ups in a UTC day or month; none: no cap.",
     ),
+]
+
+LeadOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="Also where the balance will not last so many minutes; 0: not any more."),
 ]
 
 
@@ -148,6 +153,7 @@ def autotopup(
     max_per_month: CountOption = None,
     max_per_day_usd: CapOption = None,
     max_per_month_usd: CapOption = None,
+    lead_minutes: LeadOption = None,
     off: Annotated[bool, typer.Option("--off", help="Switch it off.")] = False,
 ) -> None:
     """Charge the saved card by itself when the balance falls below a threshold; alone, show the settings."""
@@ -155,6 +161,8 @@ def autotopup(
         print_object(with_database(partial(topups.switch_off_auto_topup, account_id=account)))
         return
     caps = _caps(max_per_day, max_per_month, max_per_day_usd, max_per_month_usd)
+    if lead_minutes is not None:
+        caps["lead_minutes"] = lead_minutes or None
     if threshold is None and amount is None and not (preset or payment_method or caps):
         print_object(with_database(partial(topups.show_auto_topup, account_id=account)))
         return

@@ -7,7 +7,7 @@ from sqlalchemy import RowMapping, bindparam, insert, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.db.tables import accounts, evaluations, plans
+from shared.db.tables import accounts, alert_settings, evaluations, plans
 from shared.domain.account import PlanTerms
 
 _FIND_PAYERS = text("""
@@ -98,10 +98,15 @@ async def change_billing(
 
 
 async def show_account(connection: AsyncConnection, account_id: str) -> RowMapping | None:
-    """Return an account with the level it was last told."""
+    """Return an account with the level it was last told, its pace and its own bounds."""
+    own = (alert_settings.c.low_nanos, alert_settings.c.warning_nanos, alert_settings.c.critical_nanos)
     query = (
-        select(accounts, evaluations.c.told_level)
-        .select_from(accounts.outerjoin(evaluations, evaluations.c.account_id == accounts.c.account_id))
+        select(accounts, evaluations.c.told_level, evaluations.c.pace, *own)
+        .select_from(
+            accounts.outerjoin(evaluations, evaluations.c.account_id == accounts.c.account_id).outerjoin(
+                alert_settings, alert_settings.c.account_id == accounts.c.account_id
+            )
+        )
         .where(accounts.c.account_id == account_id)
     )
     return (await connection.execute(query)).mappings().one_or_none()

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import RowMapping, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.db.alert_settings import load_quiet_hours
 from shared.db.tables import alerts
-from shared.domain.alerts import AlertType
+from shared.domain.alerts import AlertType, as_text
+from shared.domain.quiet import QuietHours, quiet_until
 
 #: The account of alerts that concern none, such as a record whose key nobody knows.
 NOBODY = ""
@@ -24,14 +26,26 @@ class NewAlert(NamedTuple):
 
 
 async def insert_alerts(connection: AsyncConnection, new: Sequence[NewAlert]) -> list[int]:
-    """Write alerts in order, and return their sequence numbers."""
+    """Write alerts in order, and return their sequence numbers.
+
+    What quiet hours cover says so: in a column for channels to people, in its data for others.
+    """
     if not new:
         return []
-    rows = [alert._asdict() for alert in new]
+    quiet = await load_quiet_hours(connection, {alert.account_id for alert in new})
+    rows = [_row(alert, quiet.get(alert.account_id)) for alert in new]
     inserted = await connection.execute(
         insert(alerts).returning(alerts.c.sequence, sort_by_parameter_order=True), rows
     )
     return list(inserted.scalars())
+
+
+def _row(alert: NewAlert, quiet: QuietHours | None) -> dict[str, Any]:
+    until = quiet_until(quiet, alert.type, alert.occurred_at)
+    if until is None:
+        return alert._asdict() | {"quiet_until": None}
+    data = {**alert.data, "quiet_until": as_text(until)}
+    return alert._asdict() | {"quiet_until": until, "data": data}
 
 
 async def load_undelivered(connection: AsyncConnection, sequences: Sequence[int]) -> Sequence[RowMapping]:

@@ -2,16 +2,19 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.db.alert_settings import load_rules, own_bounds, save_memories
 from shared.db.tables import key_spend
+from shared.domain.alert_rules import Rule, RuleKind, RuleMemory, Watched
 from shared.domain.alerts import Entry, Limits, Told
-from shared.domain.levels import Level
+from shared.domain.levels import DEFAULT_BOUNDS, Level
+from shared.domain.pace import pack, unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +70,23 @@ _BEGIN = text("""
 _ACCOUNTS = text("""
     SELECT e.account_id, e.evaluated_seq, a.version, a.seq, a.balance_nanos,
            e.told_level, e.told_quota, e.told_spending_limit,
-           CASE WHEN a.fallback THEN a.spending_limit_nanos END, e.look_again_at
-    FROM evaluations e JOIN accounts a USING (account_id)
+           CASE WHEN a.fallback THEN a.spending_limit_nanos END, e.look_again_at, e.pace,
+           s.account_id IS NOT NULL AS has_settings, s.low_nanos, s.warning_nanos, s.critical_nanos
+    FROM evaluations e JOIN accounts a USING (account_id) LEFT JOIN alert_settings s USING (account_id)
     WHERE a.account_id = ANY (CAST(:account_ids AS text[]))
     ORDER BY a.account_id
 """)
 _NEW_TRANSFERS = text("""
     SELECT t.account_id, t.seq, t.kind, t.balance_after_nanos, t.quota_amount_nanos, t.quota_after_nanos,
-           t.cycle_spent_after_nanos, t.occurred_at
-    FROM unnest(CAST(:account_ids AS text[]), CAST(:after AS bigint[]), CAST(:upto AS bigint[]))
-         AS wanted (account_id, after_seq, upto_seq)
+           t.cycle_spent_after_nanos, t.occurred_at, t.amount_nanos,
+           CASE WHEN wanted.asks_for_quota THEN coalesce((
+               SELECT c.quota_nanos FROM cycles c
+               WHERE c.account_id = t.account_id
+                 AND c.cycle_start <= t.occurred_at AND t.occurred_at < c.cycle_end), 0)
+           ELSE 0 END
+    FROM unnest(CAST(:account_ids AS text[]), CAST(:after AS bigint[]), CAST(:upto AS bigint[]),
+                CAST(:asking AS boolean[]))
+         AS wanted (account_id, after_seq, upto_seq, asks_for_quota)
     JOIN transfers t ON t.account_id = wanted.account_id
          AND t.seq > wanted.after_seq AND t.seq <= wanted.upto_seq
     ORDER BY t.account_id, t.seq
@@ -100,10 +110,11 @@ _KEY_CHARGES = text("""
 _SAVE = text("""
     UPDATE evaluations e
     SET evaluated_seq = s.seq, told_level = s.level, told_quota = s.quota,
-        told_spending_limit = s.spending_limit, look_again_at = s.look_again_at
+        told_spending_limit = s.spending_limit, look_again_at = s.look_again_at, pace = s.pace
     FROM unnest(CAST(:account_ids AS text[]), CAST(:seqs AS bigint[]), CAST(:levels AS text[]),
-                CAST(:quotas AS boolean[]), CAST(:limits AS boolean[]), CAST(:looks AS timestamptz[]))
-         AS s (account_id, seq, level, quota, spending_limit, look_again_at)
+                CAST(:quotas AS boolean[]), CAST(:limits AS boolean[]), CAST(:looks AS timestamptz[]),
+                CAST(:paces AS bytea[]))
+         AS s (account_id, seq, level, quota, spending_limit, look_again_at, pace)
     WHERE e.account_id = s.account_id
 """)
 _ADD_KEY_SPEND = text("""
@@ -167,7 +178,10 @@ async def lock_accounts(connection: AsyncConnection, account_ids: Collection[str
     if len(locked) < len(account_ids):
         await connection.execute(_BEGIN, ids)
         await connection.execute(_LOCK, ids)
-    return [_evaluated(row) for row in await connection.execute(_ACCOUNTS, ids)]
+    rows = (await connection.execute(_ACCOUNTS, ids)).all()
+    accounts = [_evaluated(row) for row in rows]
+    watching = await load_rules(connection, [row.account_id for row in rows if row.has_settings])
+    return [_watching(account, watching) for account in accounts] if watching else accounts
 
 
 async def new_entries(
@@ -175,7 +189,8 @@ async def new_entries(
 ) -> Mapping[str, list[Entry]]:
     """Return the transfers that were not evaluated yet, by account and in order."""
     entries: dict[str, list[Entry]] = defaultdict(list)
-    for account_id, *entry in await connection.execute(_NEW_TRANSFERS, _range(accounts)):
+    asking = [bool(a.told.watched.rules) and _asks_for_quota(a) for a in accounts]
+    for account_id, *entry in await connection.execute(_NEW_TRANSFERS, _range(accounts) | {"asking": asking}):
         entries[account_id].append(Entry(*entry))
     return entries
 
@@ -239,8 +254,19 @@ async def save_evaluations(connection: AsyncConnection, evaluations: Sequence[Ev
                 "quotas": [told.quota for _, told, _ in changed],
                 "limits": [told.spending_limit for _, told, _ in changed],
                 "looks": [look_again_at for _, _, look_again_at in changed],
+                "paces": [pack(told.pace) for _, told, _ in changed],
             },
         )
+    await save_memories(
+        connection,
+        [
+            (account.account_id, rule, memory)
+            for account, told, _ in changed
+            if told.watched.rules
+            for rule, memory in told.watched.rules.items()
+            if memory != account.told.watched.rules[rule]
+        ],
+    )
 
 
 async def overdue(
@@ -264,18 +290,32 @@ async def count_due(connection: AsyncConnection) -> int:
     return int((await connection.execute(_COUNT_DUE)).scalar_one())
 
 
+def _asks_for_quota(account: EvaluatedAccount) -> bool:
+    return any(rule.kind is RuleKind.QUOTA_SHARE for rule in account.told.watched.rules)
+
+
 def _evaluated(row: Row[*tuple[Any, ...]]) -> EvaluatedAccount:
-    account_id, evaluated_seq, version, seq, balance_nanos, level, quota, limit, limit_nanos, again_at = row
+    account_id, evaluated_seq, version, seq, balance_nanos, *rest = row
+    level, quota, spending_limit, limit_nanos, again_at, pace, has_settings, *bounds = rest
     return EvaluatedAccount(
         account_id,
         evaluated_seq,
         version,
         seq,
         balance_nanos,
-        Told(Level(level), quota, limit),
-        Limits(spending_limit_nanos=limit_nanos),
+        Told(Level(level), quota, spending_limit, unpack(pace)),
+        Limits(own_bounds(*bounds) if has_settings else DEFAULT_BOUNDS, limit_nanos),
         again_at,
     )
+
+
+def _watching(
+    account: EvaluatedAccount, watching: Mapping[str, Mapping[Rule, RuleMemory]]
+) -> EvaluatedAccount:
+    if account.account_id not in watching:
+        return account
+    watched = Watched(watching[account.account_id])
+    return replace(account, told=replace(account.told, watched=watched))
 
 
 def _range(accounts: Sequence[EvaluatedAccount]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ auto_topups = Table(
     Column("disabled_because", Text),
     Column("max_per_day_nanos", BigInteger),
     Column("max_per_month_nanos", BigInteger),
+    Column("lead_minutes", Integer),
 )
 
 payment_customers = Table(

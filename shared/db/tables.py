@@ -12,6 +12,7 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy import Time as ClockTime
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData()
@@ -233,6 +234,30 @@ evaluations = Table(
     Column("told_quota", Boolean, nullable=False),
     Column("told_spending_limit", Boolean, nullable=False),
     Column("look_again_at", Time),
+    Column("pace", LargeBinary),
+)
+
+alert_settings = Table(
+    "alert_settings",
+    metadata,
+    Column("account_id", Id, primary_key=True),
+    Column("low_nanos", BigInteger),
+    Column("warning_nanos", BigInteger),
+    Column("critical_nanos", BigInteger),
+    Column("quiet_start", ClockTime),
+    Column("quiet_end", ClockTime),
+    Column("time_zone", Text),
+)
+
+alert_rules = Table(
+    "alert_rules",
+    metadata,
+    Column("account_id", Id, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("bound", BigInteger, primary_key=True),
+    Column("told", Boolean, nullable=False),
+    Column("period_start", Time),
+    Column("spent_nanos", BigInteger, nullable=False),
 )
 
 due_evaluations = Table(
@@ -262,6 +287,7 @@ alerts = Table(
     Column("occurred_at", Time, nullable=False),
     Column("created_at", Time, nullable=False),
     Column("delivered_at", Time),
+    Column("quiet_until", Time),
 )
 
 holds = Table(

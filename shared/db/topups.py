@@ -59,12 +59,15 @@ class Topup:
 
 # Balance and top-ups in one statement: a top-up that is open no more is in the balance read with it.
 _AUTOMATIC = text("""
-    SELECT s.*, c.payment_method_id, a.balance_nanos, taken.*,
-           (SELECT CASE WHEN t.state = 'failed' OR t.balance_after_nanos <= s.threshold_nanos
-                        THEN t.updated_at END
-            FROM topups t WHERE t.account_id = s.account_id AND t.automatic
-            ORDER BY t.created_at DESC LIMIT 1) AS last_fell_short_at
+    SELECT s.*, c.payment_method_id, a.balance_nanos, taken.*, last.updated_at AS last_at,
+           CASE WHEN last.state = 'failed' OR last.balance_after_nanos <= s.threshold_nanos
+                THEN last.updated_at END AS last_fell_short_at
     FROM auto_topups s JOIN payment_customers c USING (account_id) JOIN accounts a USING (account_id)
+    LEFT JOIN LATERAL (
+        SELECT t.state, t.balance_after_nanos, t.updated_at
+        FROM topups t WHERE t.account_id = s.account_id AND t.automatic
+        ORDER BY t.created_at DESC LIMIT 1
+    ) last ON true
     CROSS JOIN LATERAL (
         SELECT coalesce(bool_or(t.state <> 'succeeded'), false) AS open,
                count(*) FILTER (WHERE t.created_at >= :day) AS today,
@@ -99,6 +102,7 @@ async def load_automatic(
             row["last_fell_short_at"],
             row["today_nanos"],
             row["this_month_nanos"],
+            row["last_at"],
         )
         found[row["account_id"]] = (
             auto_topup_of(row),
@@ -119,6 +123,7 @@ def auto_topup_of(row: RowMapping) -> AutoTopup:
         row["max_per_month"],
         row["max_per_day_nanos"],
         row["max_per_month_nanos"],
+        row["lead_minutes"],
     )
 
 

@@ -2,7 +2,8 @@
 
 The fold has memory: a level is told once, and again only after the balance has risen a tenth above its bound.
 So a dip that recovered before anybody looked is told, a balance that hovers around a bound is told once, and
-the alerts follow from the books alone.
+the alerts follow from the books alone. What an account spends, condensed to its pace, and the rules that it
+has set for itself are remembered in the same way.
 """
 
 from collections.abc import Iterable
@@ -11,16 +12,22 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from shared.domain.alert_rules import NOTHING_WATCHED, Rule, RuleKind, Sight, Watched
 from shared.domain.ledger import TransferKind
 from shared.domain.levels import DEFAULT_BOUNDS, Bounds, Level, level_of
 from shared.domain.money import format_dollars
+from shared.domain.pace import Pace, empty_at, spend
 
 _BY_SEVERITY = tuple(Level)
 _SEVERITY = {level: number for number, level in enumerate(_BY_SEVERITY)}
 
 
 class AlertType(StrEnum):
-    """The contract's alert types, which are their routing keys."""
+    """Alert types, which are their routing keys: the contract's, then those of an account's own rules.
+
+    The latter share a first word that no type of the contract has, so that a consumer bound to ``balance.*``
+    never sees them, and one bound to all of them sees them only for accounts that asked.
+    """
 
     BALANCE_LOW = "balance.low"
     BALANCE_WARNING = "balance.warning"
@@ -37,9 +44,27 @@ class AlertType(StrEnum):
     KEY_LIMIT_REACHED = "key.limit_reached"
     USAGE_QUARANTINED = "usage.quarantined"
 
+    RULE_BALANCE = "rule.balance"
+    RULE_QUOTA_SHARE = "rule.quota_share"
+    RULE_SPENDING_LIMIT_SHARE = "rule.spending_limit_share"
+    RULE_KEY_LIMIT_SHARE = "rule.key_limit_share"
+    RULE_SPEND = "rule.spend"
+    RULE_TIME_TO_EMPTY = "rule.time_to_empty"
+
+
+RULE_TYPES = {
+    RuleKind.BALANCE: AlertType.RULE_BALANCE,
+    RuleKind.QUOTA_SHARE: AlertType.RULE_QUOTA_SHARE,
+    RuleKind.SPENDING_LIMIT_SHARE: AlertType.RULE_SPENDING_LIMIT_SHARE,
+    RuleKind.KEY_LIMIT_SHARE: AlertType.RULE_KEY_LIMIT_SHARE,
+    RuleKind.SPEND_PER_HOUR: AlertType.RULE_SPEND,
+    RuleKind.SPEND_PER_DAY: AlertType.RULE_SPEND,
+    RuleKind.TIME_TO_EMPTY: AlertType.RULE_TIME_TO_EMPTY,
+}
+
 
 class Entry(NamedTuple):
-    """What the fold needs of a transfer."""
+    """What the fold needs of a transfer. The quota of its cycle is known where a rule asks for it."""
 
     seq: int
     kind: str
@@ -48,6 +73,8 @@ class Entry(NamedTuple):
     quota_after_nanos: int
     cycle_spent_after_nanos: int
     occurred_at: datetime
+    amount_nanos: int = 0
+    quota_granted_nanos: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +84,8 @@ class Told:
     level: Level = Level.NORMAL
     quota: bool = False
     spending_limit: bool = False
+    pace: Pace | None = None
+    watched: Watched = NOTHING_WATCHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +97,26 @@ class Limits:
 
 
 class Alert(NamedTuple):
-    """One thing to tell. ``balance_nanos`` is that after the transfer it is about."""
+    """One thing to tell. ``balance_nanos`` is that after the transfer it is about.
+
+    At the pace of that moment the balance is used up at ``empty_at``: said of balances, None where unknown.
+    """
 
     type: AlertType
     transfer_seq: int
     level: Level
     balance_nanos: int
     occurred_at: datetime
+    empty_at: datetime | None = None
+    rule: Rule | None = None
+
+    @property
+    def tells_when_empty(self) -> bool:
+        """Whether it is about a balance."""
+        return self.type.startswith("balance.") or self.type in _ON_BALANCE
+
+
+_ON_BALANCE = (AlertType.RULE_BALANCE, AlertType.RULE_TIME_TO_EMPTY)
 
 
 def alert_data(
@@ -86,8 +128,13 @@ def alert_data(
         "level": None if level is None else str(level),
         "balance_nanos": balance_nanos,
         "balance": None if balance_nanos is None else format_dollars(balance_nanos),
-        "occurred_at": occurred_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "occurred_at": as_text(occurred_at),
     }
+
+
+def as_text(time: datetime) -> str:
+    """Return a time as alerts say it: RFC 3339, UTC."""
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def fold(told: Told, entries: Iterable[Entry], limits: Limits) -> tuple[Told, list[Alert]]:
@@ -96,10 +143,38 @@ def fold(told: Told, entries: Iterable[Entry], limits: Limits) -> tuple[Told, li
     for entry in entries:
         level = level_of(entry.balance_after_nanos, limits.bounds)
         told, types = _step(told, entry, level, limits)
-        alerts += (
-            Alert(type_, entry.seq, level, entry.balance_after_nanos, entry.occurred_at) for type_ in types
-        )
+        found: list[tuple[AlertType, Rule | None]] = [(type_, None) for type_ in types]
+        if told.watched.rules:
+            watched, rules = told.watched.see(_sight(told.pace, entry, limits))
+            told = replace(told, watched=watched)
+            found += ((RULE_TYPES[rule.kind], rule) for rule in rules)
+        alerts += (_alert(type_, rule, entry, level, told.pace) for type_, rule in found)
     return told, alerts
+
+
+def _alert(type_: AlertType, rule: Rule | None, entry: Entry, level: Level, pace: Pace | None) -> Alert:
+    alert = Alert(type_, entry.seq, level, entry.balance_after_nanos, entry.occurred_at, rule=rule)
+    if not alert.tells_when_empty:
+        return alert
+    return alert._replace(empty_at=empty_at(pace, alert.balance_nanos, alert.occurred_at))
+
+
+def _spent(entry: Entry) -> int:
+    """Return what usage took from the balance."""
+    return -entry.amount_nanos if entry.kind == TransferKind.USAGE else 0
+
+
+def _sight(pace: Pace | None, entry: Entry, limits: Limits) -> Sight:
+    return Sight(
+        balance_nanos=entry.balance_after_nanos,
+        quota_after_nanos=entry.quota_after_nanos,
+        quota_granted_nanos=entry.quota_granted_nanos,
+        cycle_spent_nanos=entry.cycle_spent_after_nanos,
+        spending_limit_nanos=limits.spending_limit_nanos,
+        spent_nanos=_spent(entry),
+        occurred_at=entry.occurred_at,
+        pace=pace,
+    )
 
 
 def _step(told: Told, entry: Entry, level: Level, limits: Limits) -> tuple[Told, list[AlertType]]:
@@ -117,7 +192,9 @@ def _step(told: Told, entry: Entry, level: Level, limits: Limits) -> tuple[Told,
     if reached and not told.spending_limit:
         types.append(AlertType.SPENDING_LIMIT_REACHED)
     quota_told = entry.quota_after_nanos == 0 and (told.quota or took_quota)
-    return replace(told, level=alert_level, quota=quota_told, spending_limit=reached), types
+    spent_nanos = _spent(entry)
+    pace = spend(told.pace, spent_nanos, entry.occurred_at) if spent_nanos > 0 else told.pace
+    return Told(alert_level, quota_told, reached, pace, told.watched), types
 
 
 def _balance(told: Level, level: Level, balance_nanos: int, bounds: Bounds) -> tuple[Level, AlertType | None]:

@@ -55,6 +55,8 @@ OPEN_STATES = (
 
 #: The highest cap on a number of top-ups.
 MOST_TOPUPS = 1_000_000
+#: The longest that a top-up may come before the balance is used up: a week.
+MOST_LEAD_MINUTES = 7 * 24 * 60
 
 
 class Preset(StrEnum):
@@ -83,7 +85,10 @@ PRESETS: Mapping[Preset, PresetTerms] = {
 
 @dataclass(frozen=True, slots=True)
 class AutoTopup:
-    """An account's automatic top-up, with its caps in UTC days and months: in number and in money."""
+    """An account's automatic top-up, with its caps in UTC days and months: in number and in money.
+
+    With ``lead_minutes`` it is due also where the balance will not last so long at the account's pace.
+    """
 
     enabled: bool
     threshold_nanos: int
@@ -92,6 +97,7 @@ class AutoTopup:
     max_per_month: int
     max_per_day_nanos: int | None = None
     max_per_month_nanos: int | None = None
+    lead_minutes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,7 @@ class TopupHistory:
     last_fell_short_at: datetime | None = None
     today_nanos: int = 0
     this_month_nanos: int = 0
+    last_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +128,27 @@ class WaitUntil:
 
 
 def decide(
-    auto: AutoTopup, balance_nanos: int, history: TopupHistory, now: datetime, cooldown: timedelta
+    auto: AutoTopup,
+    balance_nanos: int,
+    history: TopupHistory,
+    now: datetime,
+    cooldown: timedelta,
+    empty_at: datetime | None = None,
 ) -> TopUp | WaitUntil | None:
     """Return whether an account is topped up now, later, or not at all.
 
-    Strictly below the threshold triggers. Money on its way counts: while a top-up is open there is no other.
-    Where the last one did not lift the balance above the threshold, the next waits for the cool-down.
+    Strictly below the threshold triggers, and so does a balance that is used up (``empty_at``) within the
+    lead. Money on its way counts: while a top-up is open there is no other. Where the last one did not lift
+    the balance above the threshold, the next waits for the cool-down; and so does, after any, one that only
+    an estimate asks for.
     """
-    if not auto.enabled or history.open or balance_nanos >= auto.threshold_nanos:
+    below = balance_nanos < auto.threshold_nanos
+    if not auto.enabled or history.open or not (below or _runs_out(auto, now, empty_at)):
         return None
     waits = []
-    if history.last_fell_short_at is not None:
-        waits.append(history.last_fell_short_at + cooldown)
+    last_at = history.last_fell_short_at if below else history.last_at
+    if last_at is not None:
+        waits.append(last_at + cooldown)
     if history.today >= auto.max_per_day or _passes(history.today_nanos, auto, auto.max_per_day_nanos):
         waits.append(next_day(now))
     if history.this_month >= auto.max_per_month or _passes(
@@ -141,6 +157,12 @@ def decide(
         waits.append(next_month(now))
     until = max(waits, default=now)
     return WaitUntil(until) if until > now else TopUp(auto.amount_nanos)
+
+
+def _runs_out(auto: AutoTopup, now: datetime, empty_at: datetime | None) -> bool:
+    if auto.lead_minutes is None or empty_at is None:
+        return False
+    return empty_at <= now + timedelta(minutes=auto.lead_minutes)
 
 
 def _passes(taken_nanos: int, auto: AutoTopup, cap_nanos: int | None) -> bool:
@@ -154,6 +176,8 @@ def check_caps(auto: AutoTopup) -> str | None:
     caps = [cap for cap in (auto.max_per_day_nanos, auto.max_per_month_nanos) if cap is not None]
     if caps and min(caps) < auto.amount_nanos:
         return "a cap on money that is below the amount of one top-up would never let any through"
+    if auto.lead_minutes is not None and not 1 <= auto.lead_minutes <= MOST_LEAD_MINUTES:
+        return f"the lead of a top-up is between 1 and {MOST_LEAD_MINUTES:,} minutes"
     return None
 
 

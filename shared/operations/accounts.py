@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.db import accounts as sql
 from shared.db import books
+from shared.db.alert_settings import bounds_of
 from shared.db.engine import database_time
 from shared.domain.access import OWNER
 from shared.domain.account import AccountState, CycleState, PlanTerms, open_cycle, roll_over
@@ -17,6 +18,7 @@ from shared.domain.errors import NotFoundError
 from shared.domain.ids import AccountId
 from shared.domain.ledger import Transfer, TransferKind, genesis_hash
 from shared.domain.levels import Level, level_of
+from shared.domain.pace import empty_at, unpack
 from shared.ids import new_id
 from shared.operations.keys import NewKey, add_key
 
@@ -146,8 +148,9 @@ async def _shown(connection: AsyncConnection, account_id: str) -> dict[str, Any]
         "account_id": row["account_id"],
         "name": row["name"],
         "balance_nanos": row["balance_nanos"],
-        "level": str(level_of(row["balance_nanos"])),
+        "level": str(level_of(row["balance_nanos"], bounds_of(row))),
         "alert_level": row["told_level"] or str(Level.NORMAL),
+        "empty_at": empty_at(unpack(row["pace"]), row["balance_nanos"], now),
         "version": row["version"],
         "seq": row["seq"],
         "plan_id": cycle.plan_id if cycle else None,

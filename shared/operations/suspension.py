@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db import charged as sql
 from shared.db import topups
+from shared.db.alert_settings import load_bounds
 from shared.db.alerts import NewAlert, insert_alerts
 from shared.domain.alerts import AlertType, alert_data
 from shared.domain.levels import level_of
@@ -28,7 +29,8 @@ async def suspend(
     outcome = Outcome(steps=await sql.wake_automatic_topups(connection, account_id) if was_on else [])
     if was_on or always_tell:
         balance = await topups.find_balance(connection, account_id) or 0
-        data = alert_data(account_id, balance, now, level_of(balance)) | {"detail": why, **extra}
+        bounds = await load_bounds(connection, account_id)
+        data = alert_data(account_id, balance, now, level_of(balance, bounds)) | {"detail": why, **extra}
         new = NewAlert(account_id, AlertType.TOPUP_DISABLED, data, now)
         outcome += Outcome(await insert_alerts(connection, [new]))
     return outcome

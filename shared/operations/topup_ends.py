@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.db import topups
+from shared.db.alert_settings import load_bounds
 from shared.db.alerts import NewAlert, insert_alerts
 from shared.db.evaluations import mark_due
 from shared.db.topups import Topup
@@ -77,7 +78,8 @@ async def topup_alert(
 ) -> NewAlert:
     """Return an alert about a top-up."""
     balance = await topups.find_balance(connection, topup.account_id) or 0
-    data = alert_data(topup.account_id, balance, now, level_of(balance))
+    bounds = await load_bounds(connection, topup.account_id)
+    data = alert_data(topup.account_id, balance, now, level_of(balance, bounds))
     data |= {"topup_id": topup.topup_id, "amount_nanos": topup.amount_nanos, **extra}
     return NewAlert(topup.account_id, type_, data, now)
 

@@ -26,12 +26,16 @@ from shared.operations.cards import account_exists, save_card
 
 
 class Caps(TypedDict, total=False):
-    """Caps of automatic top-ups in a UTC day and month; those that are not named stay as they were."""
+    """Caps of automatic top-ups in a UTC day and month, and how long before the balance is used up they come.
+
+    Those that are not named stay as they were.
+    """
 
     max_per_day: int
     max_per_month: int
     max_per_day_nanos: int | None
     max_per_month_nanos: int | None
+    lead_minutes: int | None
 
 
 FIRST_CAPS = Caps(max_per_day=20, max_per_month=200)

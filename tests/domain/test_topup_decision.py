@@ -272,5 +272,31 @@ def test_whatever_the_times_no_cap_of_a_utc_day_or_month_is_ever_passed(
     assert auto.amount_nanos * max(months.values()) <= (auto.max_per_month_nanos or 10**9)
 
 
+SOON = replace(AUTO, lead_minutes=30)
+RICH = 50 * DOLLAR
+
+
+def test_with_a_lead_a_balance_that_will_not_last_is_topped_up_above_the_threshold() -> None:
+    within, beyond = NOW + timedelta(minutes=30), NOW + timedelta(minutes=31)
+    assert decide(SOON, RICH, NEW, NOW, COOLDOWN, within) == TopUp(25 * DOLLAR)
+    assert decide(SOON, RICH, NEW, NOW, COOLDOWN, beyond) is None
+    assert decide(SOON, RICH, NEW, NOW, COOLDOWN, None) is None
+    assert decide(AUTO, RICH, NEW, NOW, COOLDOWN, within) is None
+
+
+def test_what_only_an_estimate_asks_for_waits_for_the_cool_down_after_any_other() -> None:
+    just_now = TopupHistory(today=1, this_month=1, last_at=NOW - timedelta(seconds=10))
+    wait = WaitUntil(NOW + timedelta(seconds=50))
+    assert decide(SOON, RICH, just_now, NOW, COOLDOWN, NOW) == wait
+    assert decide(SOON, LOW, just_now, NOW, COOLDOWN, NOW) == TopUp(25 * DOLLAR)
+    assert decide(SOON, RICH, replace(just_now, today=3), NOW, COOLDOWN, NOW) == WaitUntil(TOMORROW)
+    assert decide(SOON, RICH, TopupHistory(open=True), NOW, COOLDOWN, NOW) is None
+
+
+@pytest.mark.parametrize(("lead", "fits"), [(1, True), (10_080, True), (0, False), (10_081, False)])
+def test_a_lead_is_at_most_a_week(lead: int, fits: bool) -> None:  # noqa: FBT001
+    assert (check_caps(replace(AUTO, lead_minutes=lead)) is None) is fits
+
+
 def _fits(auto: AutoTopup, taken_nanos: int, cap_nanos: int | None) -> bool:
     return cap_nanos is None or taken_nanos + auto.amount_nanos <= cap_nanos

@@ -7,28 +7,26 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 _TRANSFERS = text("""
-    SELECT t.*, a.fallback, a.spending_limit_nanos, s.threshold_nanos
+    SELECT t.*, a.fallback, a.spending_limit_nanos, s.threshold_nanos,
+           o.low_nanos, o.warning_nanos, o.critical_nanos
     FROM transfers t JOIN accounts a USING (account_id) LEFT JOIN auto_topups s USING (account_id)
+    LEFT JOIN alert_settings o USING (account_id)
     ORDER BY t.account_id, t.seq
 """)
 _DOLLAR = 10**9
-#: From worst to best: the balance at or below which it is told, and from which it can be told again.
-_LEVELS = (
-    ("exhausted", lambda b: b <= 0, _DOLLAR // 2),
-    ("critical", lambda b: b < 5 * _DOLLAR, 55 * _DOLLAR // 10),
-    ("warning", lambda b: b <= 10 * _DOLLAR, 11 * _DOLLAR),
-    ("low", lambda b: b <= 20 * _DOLLAR, 22 * _DOLLAR),
-)
 
 
 async def expected_alerts(engine: AsyncEngine) -> dict[str, list[tuple[str, int]]]:
-    """Return (kind, number of the transfer) of all alerts that follow, by account and in order."""
+    """Return (kind, number of the transfer) of all alerts that follow, by account and in order.
+
+    An account's own bounds count from its first transfer on; its rules are told beside these, as ``rule.…``.
+    """
     told: dict[str, list[tuple[str, int]]] = defaultdict(list)
     unarmed: dict[str, set[str]] = defaultdict(set)
     once: dict[str, set[str]] = defaultdict(set)
     for row in await _books(engine):
-        account, balance = row["account_id"], row["balance_after_nanos"]
-        kinds = [_balance_alert(unarmed[account], balance)]
+        account = row["account_id"]
+        kinds = [_balance_alert(unarmed[account], _levels(row))]
         if row["kind"] == "usage" and row["quota_amount_nanos"] < 0 and row["quota_after_nanos"] == 0:
             kinds.append(_first_time(once[account], "quota.exhausted"))
         limit = row["spending_limit_nanos"] if row["fallback"] else None
@@ -58,12 +56,25 @@ async def assert_each_dip_is_topped_up_once(engine: AsyncEngine) -> int:
     return topups
 
 
-def _balance_alert(unarmed: set[str], balance: int) -> str | None:
+def _levels(row: Any) -> list[tuple[str, bool, bool]]:
+    """Whether each level is reached, and re-armed, from worst to best."""
+    balance = row["balance_after_nanos"]
+    low = 20 * _DOLLAR if row["low_nanos"] is None else row["low_nanos"]
+    warning = 10 * _DOLLAR if row["warning_nanos"] is None else row["warning_nanos"]
+    critical = 5 * _DOLLAR if row["critical_nanos"] is None else row["critical_nanos"]
+    lowest = min(bound for bound in (low, warning, critical) if bound > 0)
+    return [
+        ("exhausted", balance <= 0, balance * 10 >= lowest),
+        ("critical", balance < critical, balance * 10 >= 11 * critical),
+        ("warning", balance <= warning, balance * 10 >= 11 * warning),
+        ("low", balance <= low, balance * 10 >= 11 * low),
+    ]
+
+
+def _balance_alert(unarmed: set[str], levels: list[tuple[str, bool, bool]]) -> str | None:
     was_unarmed = bool(unarmed)
-    for name, _, rearmed_at in _LEVELS:
-        if balance >= rearmed_at:
-            unarmed.discard(name)
-    reached = [name for name, holds, _ in _LEVELS if holds(balance)]
+    unarmed.difference_update(name for name, _, rearmed in levels if rearmed)
+    reached = [name for name, holds, _ in levels if holds]
     if reached and reached[0] not in unarmed:
         unarmed.update(reached)
         return f"balance.{reached[0]}"

@@ -121,6 +121,7 @@ async def test_the_first_caps_are_twenty_a_day_and_two_hundred_a_month(money: Lo
         "max_per_month": 200,
         "max_per_day_nanos": None,
         "max_per_month_nanos": None,
+        "lead_minutes": None,
     }
 
 
