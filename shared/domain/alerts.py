@@ -20,7 +20,7 @@ _SEVERITY = {level: number for number, level in enumerate(_BY_SEVERITY)}
 
 
 class AlertType(StrEnum):
-    """The contract's alert types, which are their routing keys."""
+    """The types of alerts, which are their routing keys."""
 
     BALANCE_LOW = "balance.low"
     BALANCE_WARNING = "balance.warning"
@@ -36,6 +36,8 @@ class AlertType(StrEnum):
     SPENDING_LIMIT_REACHED = "spending_limit.reached"
     KEY_LIMIT_REACHED = "key.limit_reached"
     USAGE_QUARANTINED = "usage.quarantined"
+    # Beyond the contract:
+    WEBHOOK_DISABLED = "webhook.disabled"
 
 
 class Entry(NamedTuple):
