@@ -24,7 +24,8 @@ _COUNT = text("""
     GROUP BY d.account_id, d.target_id
 """)
 
-# Of each target the earliest alert that is due, unless one is with it already; a digest follows alerts.
+# Of each target the earliest alert that is due for its first attempt, or for another one, unless one is with
+# the target already; a digest follows alerts.
 _TAKE = text("""
     UPDATE alert_deliveries SET taken_until = :until
     WHERE (account_id, delivery_id) IN (
@@ -32,9 +33,11 @@ _TAKE = text("""
             SELECT DISTINCT ON (d.target_id) d.account_id, d.delivery_id, d.next_attempt_at
             FROM alert_deliveries d
             WHERE d.channel = :channel AND d.state = 'waiting' AND d.next_attempt_at <= :now
+                AND (d.attempts > 0) = :retries
                 AND NOT EXISTS (
                     SELECT FROM alert_deliveries busy
-                    WHERE busy.channel = d.channel AND busy.target_id = d.target_id AND busy.taken_until > :now)
+                    WHERE busy.channel = d.channel AND busy.target_id = d.target_id
+                        AND busy.taken_until > :now)
             ORDER BY d.target_id, d.sequence NULLS LAST, d.created_at
         ) AS first_of_target
         ORDER BY next_attempt_at LIMIT :limit)
@@ -78,7 +81,13 @@ async def insert_deliveries(connection: AsyncConnection, rows: Sequence[Mapping[
 
 
 async def take_due(
-    connection: AsyncConnection, channel: Channel, now: datetime, lease: timedelta, limit: int
+    connection: AsyncConnection,
+    channel: Channel,
+    now: datetime,
+    lease: timedelta,
+    limit: int,
+    *,
+    retries: bool,
 ) -> Sequence[RowMapping]:
     """Take at most one due delivery of each target: nobody else takes one of it until it is recorded.
 
@@ -86,7 +95,7 @@ async def take_due(
     """
     # One at a time, or two that look at once would both find that a target has nothing.
     await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _TAKING_LOCK})
-    parameters = {"channel": channel, "now": now, "until": now + lease, "limit": limit}
+    parameters = {"channel": channel, "now": now, "until": now + lease, "limit": limit} | {"retries": retries}
     return (await connection.execute(_TAKE, parameters)).mappings().all()
 
 
@@ -104,9 +113,7 @@ async def load_alerts(connection: AsyncConnection, delivery: RowMapping) -> Sequ
                 alert_deliveries,
                 (columns.alert_account_id == alerts.c.account_id) & (columns.sequence == alerts.c.sequence),
             )
-            .where(
-                columns.account_id == delivery["account_id"], columns.digest_id == delivery["delivery_id"]
-            )
+            .where(columns.account_id == delivery["account_id"], columns.digest_id == delivery["delivery_id"])
             .order_by(alerts.c.sequence)
         )
     return (await connection.execute(query)).mappings().all()
@@ -127,9 +134,7 @@ async def record(connection: AsyncConnection, delivery: RowMapping, values: Mapp
 
 async def try_hold_writing(connection: AsyncConnection) -> bool:
     """Hold writing if nobody else does."""
-    held = await connection.execute(
-        text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _WRITING_LOCK}
-    )
+    held = await connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _WRITING_LOCK})
     return bool(held.scalar_one())
 
 

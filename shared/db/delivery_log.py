@@ -103,14 +103,24 @@ async def send_again_since(
 
 
 async def alerts_not_written(
-    connection: AsyncConnection, channel: Channel, target: Target, since: datetime, limit: int
+    connection: AsyncConnection,
+    channel: Channel,
+    target: Target,
+    since: datetime,
+    types: Collection[str],
+    limit: int,
 ) -> Sequence[RowMapping]:
-    """Return delivered alerts since then for which the target has no delivery: of its account, or of all."""
+    """Return delivered alerts since then that the target has no delivery of, of these types or of any.
+
+    They are those of its account, or for an operator of all.
+    """
     columns = alert_deliveries.c
-    written = (
-        select(columns.delivery_id).where(_of(channel, target), columns.sequence == alerts.c.sequence).exists()
+    written = select(columns.delivery_id).where(_of(channel, target), columns.sequence == alerts.c.sequence)
+    query = select(alerts).where(
+        alerts.c.occurred_at >= since, alerts.c.delivered_at.is_not(None), ~written.exists()
     )
-    query = select(alerts).where(alerts.c.occurred_at >= since, alerts.c.delivered_at.is_not(None), ~written)
     if target.account_id:
         query = query.where(alerts.c.account_id == target.account_id)
+    if types:
+        query = query.where(alerts.c.type.in_(types))
     return (await connection.execute(query.order_by(alerts.c.sequence).limit(limit))).mappings().all()

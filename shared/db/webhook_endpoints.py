@@ -79,9 +79,7 @@ async def note_working(connection: AsyncConnection, target: Target) -> None:
     """Note that an endpoint took something."""
     columns = webhook_endpoints.c
     failing = columns.failing_since.is_not(None)
-    await connection.execute(
-        update(webhook_endpoints).where(_is(target), failing).values(failing_since=None)
-    )
+    await connection.execute(update(webhook_endpoints).where(_is(target), failing).values(failing_since=None))
 
 
 async def note_failing(connection: AsyncConnection, target: Target, now: datetime) -> datetime | None:

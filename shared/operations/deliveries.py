@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-import structlog
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -28,8 +27,6 @@ from shared.domain.deliveries import (
 )
 from shared.ids import new_id
 
-log = structlog.get_logger(__name__)
-
 _HELD_AT_ONCE = 10_000
 
 
@@ -43,7 +40,7 @@ class DeliveryChannel(Protocol):
         """Return which targets are to get which of these alerts (rows of ``alerts``), in order."""
 
     async def send(self, target: Target, event: Event) -> Receipt:
-        """Bring an event to a target, within seconds. Raises DeliveryError, which says whether to try again."""
+        """Bring an event to a target, within 20 s. Raises DeliveryError, which says whether to try again."""
 
     async def note_sent(self, connection: AsyncConnection, target: Target, now: datetime) -> None:
         """Note, in the transaction that records it, that a target took an event."""
@@ -52,6 +49,9 @@ class DeliveryChannel(Protocol):
         self, connection: AsyncConnection, target: Target, error: DeliveryError, now: datetime
     ) -> None:
         """Note, in the transaction that records it, that an attempt failed."""
+
+    async def close(self) -> None:
+        """Close what is held open."""
 
 
 async def write_deliveries(

@@ -1,15 +1,18 @@
 """The loop that sends deliveries as they fall due: many targets at once, one event at a time to each.
 
-What it promises: at least once, always with the same event id; to one target in order of ``sequence`` among
-what is due. An event that failed does not hold up those after it, and a target that is slow or away holds up
-nobody else: it has one of many places at a time. A process that dies between sending and recording leaves a
-delivery that is due again when its lease ends.
+What it promises: at least once, always with the same event id; to one target the first attempts in order of
+``sequence`` among what is due. An event that failed does not hold up those after it. A target that is slow or
+away holds up nobody else: one event at a time has a place, and what failed before has places of its own. A
+process that dies between sending and recording leaves a delivery that is due again when its lease ends.
 """
 
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -17,17 +20,28 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.db import deliveries as sql
-from shared.domain.deliveries import DeliveryError, DeliveryState, Target, next_attempt
+from shared.domain.deliveries import DeliveryError, DeliveryState, Receipt, Target, next_attempt
 from shared.messaging.failure import is_transient
 from shared.operations.deliveries import DeliveryChannel, event_of, make_digests, write_deliveries
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE = 100
+FIRST_ATTEMPTS_AT_ONCE = 100
+RETRIES_AT_ONCE = 50
 TICK_S = 0.5
 #: An attempt may not take longer: then the delivery is anybody's again.
 LEASE = timedelta(seconds=30)
 SEND_S = 25.0
+
+
+@dataclass(slots=True)
+class _Lane:
+    """First attempts of a channel, or its retries: each with places of its own."""
+
+    channel: DeliveryChannel
+    retries: bool
+    places: int
+    under_way: set[asyncio.Task[None]] = field(default_factory=set)
 
 
 class Deliveries:
@@ -45,7 +59,11 @@ class Deliveries:
         self._now = now
         self._most_an_hour = most_an_hour
         self._news = asyncio.Event()
-        self._under_way: dict[DeliveryChannel, set[asyncio.Task[None]]] = {each: set() for each in channels}
+        self._lanes = [
+            _Lane(channel, retries, RETRIES_AT_ONCE if retries else FIRST_ATTEMPTS_AT_ONCE)
+            for channel in channels
+            for retries in (False, True)
+        ]
 
     async def write(self, connection: AsyncConnection, alerts: Sequence[RowMapping]) -> None:
         """Write who is to get these alerts, in the transaction that marks them as delivered."""
@@ -61,49 +79,54 @@ class Deliveries:
         """Send what falls due until cancelled; what is under way then is sent again by another process."""
         try:
             while True:
-                await self._begin_what_it_can()
                 try:
+                    await self._begin()
+                except Exception as error:  # whatever it is, other deliveries go on
+                    if is_transient(error):
+                        log.warning("deliveries interrupted", error=repr(error))
+                    else:
+                        log.exception("deliveries interrupted")
+                with suppress(TimeoutError):
                     await asyncio.wait_for(self._news.wait(), TICK_S)
-                except TimeoutError:
-                    pass
                 self._news.clear()
         finally:
             await self._cancel()
 
     async def send_due(self) -> None:
         """Send what is due now, and what falls due by that, and return when it is done."""
-        while await self._begin() or any(self._under_way.values()):
-            tasks = [task for each in self._under_way.values() for task in each]
-            if tasks:
+        while await self._begin() or self._under_way():
+            if tasks := self._under_way():
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _begin_what_it_can(self) -> None:
-        try:
-            await self._begin()
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            log.warning("deliveries interrupted", error=repr(error))
+    async def close(self) -> None:
+        """Close what the channels hold open."""
+        for channel in self._channels:
+            await channel.close()
+
+    def _under_way(self) -> list[asyncio.Task[None]]:
+        return [task for lane in self._lanes for task in lane.under_way]
 
     async def _begin(self) -> int:
         """Begin to send what is due, as far as there is room; return how much."""
         now, begun = self._now(), 0
         await make_digests(self._engine, [channel.name for channel in self._channels], now)
-        for channel, under_way in self._under_way.items():
-            room = AT_ONCE - len(under_way)
-            for delivery in await self._take(channel, now, room) if room else ():
-                task = asyncio.create_task(self._deliver(channel, delivery))
-                under_way.add(task)
-                task.add_done_callback(lambda done, those=under_way: self._ended(done, those))
+        for lane in self._lanes:
+            for delivery in await self._take(lane, now):
+                task = asyncio.create_task(self._deliver(lane.channel, delivery))
+                lane.under_way.add(task)
+                task.add_done_callback(partial(self._ended, lane))
                 begun += 1
         return begun
 
-    async def _take(self, channel: DeliveryChannel, now: datetime, room: int) -> Sequence[RowMapping]:
+    async def _take(self, lane: _Lane, now: datetime) -> Sequence[RowMapping]:
+        room = lane.places - len(lane.under_way)
+        if room <= 0:
+            return ()
         async with self._engine.begin() as connection:
-            return await sql.take_due(connection, channel.name, now, LEASE, room)
+            return await sql.take_due(connection, lane.channel.name, now, LEASE, room, retries=lane.retries)
 
-    def _ended(self, task: asyncio.Task[None], those: set[asyncio.Task[None]]) -> None:
-        those.discard(task)
+    def _ended(self, lane: _Lane, task: asyncio.Task[None]) -> None:
+        lane.under_way.discard(task)
         self._news.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             # It could not be recorded: the lease ends, and it is sent again.
@@ -120,12 +143,19 @@ class Deliveries:
             await self._record_failure(channel, target, delivery, error)
         except TimeoutError:
             await self._record_failure(channel, target, delivery, DeliveryError("it took too long"))
+        except Exception as error:  # what a receiver does must not make us send for ever
+            log.exception("delivery broke", channel=channel.name, target=target.target_id)
+            await self._record_failure(channel, target, delivery, DeliveryError(repr(error)))
         else:
-            now = self._now()
-            async with self._engine.begin() as connection:
-                values = _values(DeliveryState.SENT, None, receipt.status, receipt.detail)
-                await sql.record(connection, delivery, values)
-                await channel.note_sent(connection, target, now)
+            await self._record_success(channel, target, delivery, receipt)
+
+    async def _record_success(
+        self, channel: DeliveryChannel, target: Target, delivery: RowMapping, receipt: Receipt
+    ) -> None:
+        values = _values(DeliveryState.SENT, None, receipt.status, receipt.detail)
+        async with self._engine.begin() as connection:
+            await sql.record(connection, delivery, values)
+            await channel.note_sent(connection, target, self._now())
 
     async def _record_failure(
         self, channel: DeliveryChannel, target: Target, delivery: RowMapping, error: DeliveryError
@@ -140,7 +170,7 @@ class Deliveries:
         log.info("not delivered", channel=channel.name, target=target.target_id, why=error.detail[:200])
 
     async def _cancel(self) -> None:
-        tasks = [task for each in self._under_way.values() for task in each]
+        tasks = self._under_way()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -32,12 +32,13 @@ STATEMENTS = [
         CONSTRAINT webhook_endpoints_disabled_for_a_reason CHECK (enabled = (disabled_because IS NULL))
     )
     """,
-    # account_id is the target's; the alert may be another's, where an operator gets it. A digest has no alert.
+    # account_id is the target's; the alert may be another's, for an operator. A digest has no alert.
     """
     CREATE TABLE alert_deliveries (
         account_id text COLLATE "C" NOT NULL,
         delivery_id text COLLATE "C" NOT NULL,
-        channel text NOT NULL CONSTRAINT alert_deliveries_channel_known CHECK (channel IN ('webhook', 'mail')),
+        channel text NOT NULL CONSTRAINT alert_deliveries_channel_known
+            CHECK (channel IN ('webhook', 'mail')),
         target_id text COLLATE "C" NOT NULL,
         alert_account_id text COLLATE "C",
         sequence bigint,
@@ -70,7 +71,10 @@ STATEMENTS = [
     CREATE INDEX alert_deliveries_of_target
     ON alert_deliveries (account_id, channel, target_id, created_at, delivery_id)
     """,
-    "CREATE INDEX alert_deliveries_digest ON alert_deliveries (account_id, digest_id) WHERE digest_id IS NOT NULL",
+    """
+    CREATE INDEX alert_deliveries_digest ON alert_deliveries (account_id, digest_id)
+    WHERE digest_id IS NOT NULL
+    """,
 ]
 
 
