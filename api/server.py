@@ -20,6 +20,7 @@ from api.routes import (
     topups,
     usage,
     user,
+    webhook_endpoints,
     webhooks,
 )
 from api.routes.admin import accounts, payments, prices, quarantine
@@ -45,6 +46,7 @@ _ROUTES = (
     quarantine,
     payments,
     webhooks,
+    webhook_endpoints,
 )
 
 

@@ -12,6 +12,7 @@ from cli.commands import (
     alerts,
     books,
     cards,
+    endpoints,
     invoices,
     keys,
     letters,
@@ -56,6 +57,7 @@ for group in (
     refunds.disputed,
     alerts.app,
     webhooks.app,
+    endpoints.app,
     reconcile.differences,
 ):
     app.add_typer(group)
