@@ -32,6 +32,7 @@ TICK_S = 0.5
 #: An attempt may not take longer: then the delivery is anybody's again.
 LEASE = timedelta(seconds=30)
 SEND_S = 25.0
+_STOP_S = 5.0
 
 
 @dataclass(slots=True)
@@ -76,7 +77,7 @@ class Deliveries:
         self._news.set()
 
     async def run(self) -> None:
-        """Send what falls due until cancelled; what is under way then is sent again by another process."""
+        """Send what falls due until cancelled; what is cut off then is sent again by another process."""
         try:
             while True:
                 try:
@@ -90,7 +91,7 @@ class Deliveries:
                     await asyncio.wait_for(self._news.wait(), TICK_S)
                 self._news.clear()
         finally:
-            await self._cancel()
+            await self._stop()
 
     async def send_due(self) -> None:
         """Send what is due now, and what falls due by that, and return when it is done."""
@@ -169,11 +170,13 @@ class Deliveries:
                 await channel.note_failed(connection, target, error, now)
         log.info("not delivered", channel=channel.name, target=target.target_id, why=error.detail[:200])
 
-    async def _cancel(self) -> None:
-        tasks = self._under_way()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def _stop(self) -> None:
+        """Let what is nearly done be done: what is cut off may arrive twice."""
+        if tasks := self._under_way():
+            _, late = await asyncio.wait(tasks, timeout=_STOP_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
 
 def _values(

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from hook_alerts import Hooks
-from hook_receiver import Receiver, answers
+from hook_receiver import Receiver, answers, until
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
@@ -71,7 +71,7 @@ async def test_the_worker_tells_the_exchange_and_the_endpoints_of_each_alert(
             for event_id in event_ids:
                 delivery = await asyncio.wait_for(anext(told), 20)
                 assert f'"{event_id}"'.encode() in delivery.body
-            await _until(lambda: receiver.event_ids == event_ids)
+            await until(lambda: receiver.event_ids == event_ids)
     broker.close()
 
 
@@ -117,9 +117,3 @@ def _worker(env: dict[str, str]) -> Iterator[None]:
         yield
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(20) == 0
-
-
-async def _until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110 - what is waited for happens in other threads
-            await asyncio.sleep(0.02)
