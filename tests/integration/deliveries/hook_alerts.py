@@ -65,6 +65,18 @@ class Hooks:
             mine = [row for row in rows if row["sequence"] in marked]
             await self.deliveries().write(connection, mine)
 
+    async def unpublished(self, account_id: str, count: int) -> Sequence[Any]:
+        """Write alerts that the exchange does not have yet; return their rows."""
+        data = alert_data(account_id, 15, self.now(), Level.LOW)
+        new = NewAlert(account_id, AlertType.BALANCE_LOW, data, self.now())
+        async with self.engine.begin() as connection:
+            sequences = await alerts.insert_alerts(connection, [new] * count)
+            return await alerts.load_undelivered(connection, sequences)
+
+    async def write(self, rows: Sequence[Any]) -> None:
+        async with self.engine.begin() as connection:
+            await self.deliveries().write(connection, rows)
+
     async def send_due(self, ahead: timedelta | None = None) -> None:
         if ahead is not None:
             self.ahead = ahead

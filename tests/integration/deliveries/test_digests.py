@@ -117,6 +117,19 @@ async def test_several_processes_and_publishers_make_one_digest(stormy: Hooks, r
     )
 
 
+async def test_who_writes_at_the_same_time_counts_what_the_other_wrote(stormy: Hooks) -> None:
+    account_id = await stormy.account()
+    await stormy.endpoint(account_id, "http://127.0.0.1:1024/")
+    first, second = await stormy.unpublished(account_id, 3), await stormy.unpublished(account_id, 3)
+    async with stormy.engine.begin() as connection:
+        await stormy.deliveries().write(connection, first)
+        writing = asyncio.create_task(stormy.write(second))
+        done, _ = await asyncio.wait({writing}, timeout=0.3)
+        assert not done
+    await writing
+    assert await stormy.states() == ["waiting"] * 3 + ["held"] * 3
+
+
 async def test_a_digest_too_large_comes_in_parts(
     stormy: Hooks, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

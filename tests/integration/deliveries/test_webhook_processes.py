@@ -1,7 +1,6 @@
 """The notifications process sends webhooks; killed at any point it loses none."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -114,6 +113,9 @@ def _worker(env: dict[str, str]) -> Iterator[None]:
     with subprocess.Popen(
         [payg, "worker", "notifications"], env=env | {"PAYG_WEBHOOK_LOOPBACK": "true"}
     ) as process:
-        yield
-        os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(20) == 0
+        try:
+            yield
+        finally:
+            process.terminate()
+            status = process.wait(20)
+        assert status == 0
