@@ -52,6 +52,21 @@ async def test_what_an_outage_cost_is_sent_again(hooks: Hooks, receiver: Receive
     assert everything == 4
 
 
+async def test_what_was_given_up_comes_by_replay_alone(hooks: Hooks, receiver: Receiver) -> None:
+    account_id = await hooks.account()
+    endpoint_id = (await hooks.endpoint(account_id, receiver.url))["endpoint_id"]
+    hooks.most_an_hour = 1
+    event_ids = await hooks.alert(account_id, count=2)
+    for enabled in (False, True):
+        await endpoints.change_endpoint(hooks.engine, account_id, endpoint_id, Changes(enabled=enabled))
+    await hooks.send_due(_HOUR)
+    assert receiver.posts == []
+    since = hooks.now() - 2 * _HOUR
+    await endpoints.replay_since(hooks.engine, account_id, endpoint_id, since, hooks.now())
+    await hooks.send_due()
+    assert receiver.event_ids == event_ids
+
+
 async def test_a_new_endpoint_gets_what_happened_before_it(
     hooks: Hooks, receiver: Receiver, other: Receiver
 ) -> None:
