@@ -23,6 +23,7 @@ from api.routes import (
     topups,
     usage,
     user,
+    webhook_endpoints,
     webhooks,
 )
 from api.routes.admin import accounts, payments, prices, quarantine
@@ -53,6 +54,7 @@ _ROUTES = (
     quarantine,
     payments,
     webhooks,
+    webhook_endpoints,
 )
 
 

@@ -13,6 +13,7 @@ from cli.commands import (
     alerts,
     books,
     cards,
+    endpoints,
     invoices,
     keys,
     letters,
@@ -57,6 +58,7 @@ for group in (
     refunds.disputed,
     alerts.app,
     webhooks.app,
+    endpoints.app,
     reconcile.differences,
 ):
     app.add_typer(group)

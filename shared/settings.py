@@ -107,6 +107,12 @@ class Settings(BaseSettings):
         1_000_000_000,
         description="dollars; who can spend less is refused for one hold's life after Redis was emptied",
     )
+    alerts_per_hour: int = Field(
+        30, ge=0, description="alerts that one webhook or mail address gets in an hour; 0 for no digests"
+    )
+    webhook_loopback: bool = Field(
+        default=False, description="webhooks may go to this machine, also by http://; for tests and sandboxes"
+    )
     seller_name: Annotated[str, AfterValidator(one_line)] | None = Field(
         None, description="who sells, as it stands on invoices"
     )

@@ -34,6 +34,7 @@ from shared.messaging.stage_broker import stage_broker
 from shared.messaging.stage_runner import StageRunner, Stopping
 from shared.messaging.topology import Stage, stage_queues
 from shared.messaging.transport import open_transport
+from shared.operations.delivery_channels import configured_deliveries
 from shared.operations.event_backfill import EventBackfill
 from shared.operations.event_handlers import configured_events
 from shared.operations.holds import configured_holds
@@ -59,11 +60,15 @@ PROCESS_ID = f"{socket.gethostname()}-{os.getpid()}"
 
 @dataclass(frozen=True, slots=True)
 class Handling:
-    """What a stage does with a batch: the type of its elements, the handler, and what to close at the end."""
+    """What a stage does with a batch: the type of its elements, the handler, and what to close at the end.
+
+    ``beside`` goes on beside the stage, until it is cancelled.
+    """
 
     element: type[Any]
     handle: Callable[[list[Any]], Awaitable[Sequence[StageMessage]]]
     close: Callable[[], Awaitable[None]] | None = None
+    beside: Callable[[], Coroutine[Any, Any, None]] | None = None
 
 
 def run_stage(stage: Stage, settings: Settings) -> None:
@@ -97,13 +102,26 @@ def handling(stage: Stage, engine: AsyncEngine, settings: Settings) -> Handling:
         holds, cooldown = configured_holds(engine, settings), timedelta(seconds=settings.topup_cooldown_s)
         return Handling(int, Thresholds(engine, utc_now, cooldown, holds).handle, holds.close)
     if stage is Stage.NOTIFICATIONS:
-        notifications = Notifications(engine, partial(open_transport, settings.broker_url))
-        return Handling(int, notifications.handle, notifications.close)
+        return _notifying(engine, settings)
     payments = configured_payments(settings)
     if payments and not settings.seller_name:
         log.warning("invoices name no seller: PAYG_SELLER_NAME is not set")
     topups = TopUps(engine, payments, utc_now, settle_policy(settings), settings.issuer)
     return Handling(str, topups.handle)
+
+
+def _notifying(engine: AsyncEngine, settings: Settings) -> Handling:
+    # Connections of its own: what is sent to receivers never waits for the stage, nor the stage for it.
+    own_engine = create_engine(settings.database_url, application="payg deliveries")
+    deliveries = configured_deliveries(own_engine, settings)
+    notifications = Notifications(engine, partial(open_transport, settings.broker_url), deliveries)
+
+    async def close() -> None:
+        await notifications.close()
+        await deliveries.close()
+        await own_engine.dispose()
+
+    return Handling(int, notifications.handle, close, deliveries.run)
 
 
 class Reports:
@@ -224,14 +242,14 @@ def _run_actor(stage: Stage, settings: Settings) -> None:
 
 
 class _OnTheLoop(Middleware):
-    """What lives on the worker's event loop beside the stage: the reports; and what is closed there."""
+    """What lives on the worker's event loop beside the stage, the reports first; and what is closed there."""
 
     def __init__(self, engine: AsyncEngine, stage: Stage, queues: list[str], handled: Handling) -> None:
         self._engine = engine
         self._stage = stage
         self._queues = queues
         self._handled = handled
-        self._reports: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:  # noqa: ARG002
         asyncio.run_coroutine_threadsafe(self._start(broker), _event_loop()).result()
@@ -242,12 +260,14 @@ class _OnTheLoop(Middleware):
     async def _start(self, broker: dramatiq.Broker) -> None:
         reports = Reports(self._engine, self._stage, self._queues, partial(_counts, broker))
         share = partial(_share_queues, broker, len(self._queues))
-        self._reports = asyncio.create_task(reports.write_until_cancelled(share))
+        self._tasks.append(asyncio.create_task(reports.write_until_cancelled(share)))
+        if self._handled.beside is not None:
+            self._tasks.append(asyncio.create_task(self._handled.beside()))
 
     async def _stop(self) -> None:
-        if self._reports is not None:
-            self._reports.cancel()
-            await asyncio.gather(self._reports, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         with suppress(Exception):
             if self._handled.close is not None:
                 await self._handled.close()

@@ -54,12 +54,15 @@ async def load_undelivered(connection: AsyncConnection, sequences: Sequence[int]
     return (await connection.execute(query.order_by(alerts.c.sequence))).mappings().all()
 
 
-async def mark_delivered(connection: AsyncConnection, sequences: Sequence[int]) -> None:
-    await connection.execute(
+async def mark_delivered(connection: AsyncConnection, sequences: Sequence[int]) -> set[int]:
+    """Mark alerts as delivered to the exchange; return those that nobody had marked before."""
+    marked = await connection.execute(
         update(alerts)
         .where(alerts.c.sequence.in_(sequences), alerts.c.delivered_at.is_(None))
         .values(delivered_at=func.now())
+        .returning(alerts.c.sequence)
     )
+    return set(marked.scalars())
 
 
 async def overdue_alerts(connection: AsyncConnection, older_than: datetime, limit: int) -> list[int]:

@@ -43,6 +43,8 @@ class AlertType(StrEnum):
     SPENDING_LIMIT_REACHED = "spending_limit.reached"
     KEY_LIMIT_REACHED = "key.limit_reached"
     USAGE_QUARANTINED = "usage.quarantined"
+    # Beyond the contract:
+    WEBHOOK_DISABLED = "webhook.disabled"
 
     RULE_BALANCE = "rule.balance"
     RULE_QUOTA_SHARE = "rule.quota_share"
