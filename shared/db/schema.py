@@ -7,10 +7,11 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.db import payment_tables
+from shared.db import payment_tables, statement_tables
 
 #: Any number will do, as long as nobody else in this database takes it.
 _MIGRATION_LOCK = 7_294_000_001
+_TABLES = (payment_tables.topups, statement_tables.statements)
 
 
 async def migrate(engine: AsyncEngine, revision: str = "head") -> None:
@@ -25,5 +26,5 @@ def _upgrade(connection: Connection, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
-    config.attributes["metadata"] = payment_tables.topups.metadata  # that of all tables
+    config.attributes["metadata"] = _TABLES[0].metadata  # that of all tables
     command.upgrade(config, revision)
