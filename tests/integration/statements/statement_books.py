@@ -35,7 +35,7 @@ from workers.debit import Debiting
 
 GRACE = timedelta(hours=1)
 SELLER = Party(name="Northwind Inference Ltd", email="billing@example.com")
-KEY = SigningKey(bytes(range(32)))
+KEY, NEXT_KEY = SigningKey(bytes(range(32))), SigningKey(bytes(range(1, 33)))
 CLOSE_AFTER = timedelta(hours=6)
 SEPTEMBER, OCTOBER, NOVEMBER = Period(2026, 9), Period(2026, 10), Period(2026, 11)
 MODELS = ("nano-small", "nano-large")

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from statement_books import (
     CLOSE_AFTER,
     KEY,
+    NEXT_KEY,
     NOVEMBER,
     OCTOBER,
     SEPTEMBER,
@@ -18,14 +19,12 @@ from statement_books import (
 )
 
 from shared.domain.ids import AccountId
-from shared.domain.signature import SigningKey
 from shared.domain.statement import State
 from shared.operations import statement_closing
 from shared.operations.statements import list_keys, list_statements
 
 MIDNIGHT = NOVEMBER.start
 CLOSES = MIDNIGHT + CLOSE_AFTER
-NEXT_KEY = SigningKey(bytes(range(1, 33)))
 
 
 async def _accounts(books: StatementBooks, count: int) -> list[AccountId]:
