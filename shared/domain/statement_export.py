@@ -82,12 +82,20 @@ def read_export(lines: Iterable[bytes]) -> tuple[Mapping[str, Any] | None, Itera
 def read_json(text: bytes, where: str) -> Mapping[str, Any]:
     """Return a JSON object; raises StatementFault."""
     try:
-        element = json.loads(text)
+        element = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise StatementFault(where, f"it is not JSON: {error}") from None
     if not isinstance(element, dict):
         raise StatementFault(where, "it is no JSON object")
     return element
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; raises ValueError where a name stands twice, which two readers may read differently."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
 
 
 def _decoded(number: int, line: bytes) -> Mapping[str, Any]:

@@ -124,7 +124,9 @@ async def test_a_statement_and_its_entries_may_be_two_files(
     assert (both["ok"], both["entries_checked"], both["usage_rows_checked"]) == (True, 3, 0)
 
 
-@pytest.mark.parametrize("content", ["", "nonsense", "[]", "{}", '{"statement": 1, "signature": null}\n{}'])
+@pytest.mark.parametrize(
+    "content", ["", "nonsense", "[]", "{}", '{"a": 1, "a": 1}', '{"statement": 1, "signature": null}\n{}']
+)
 def test_what_is_no_statement_is_refused(offline: Command, content: str) -> None:
     file = offline.directory / "file.json"
     file.write_text(content)
