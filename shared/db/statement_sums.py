@@ -74,6 +74,11 @@ _USAGE = text("""
 _ROLLED = text("""
     UPDATE statement_rollups SET rolled_seq = :upto, open_period = :open_period WHERE account_id = :account_id
 """)
+_LAGGING = text("""
+    SELECT a.account_id FROM accounts a LEFT JOIN statement_rollups r USING (account_id)
+    WHERE a.seq - coalesce(r.rolled_seq, 0) >= :entries
+    ORDER BY a.seq - coalesce(r.rolled_seq, 0) DESC LIMIT :limit
+""")
 _CLOSED = text("""
     UPDATE statement_rollups SET open_period = greatest(open_period, :until) WHERE account_id = :account_id
 """)
@@ -107,6 +112,12 @@ async def roll_up(connection: AsyncConnection, account_id: str) -> None:
         await connection.execute(_MOVEMENTS, account | dict(month))
         await connection.execute(_USAGE, account | dict(month))
     await connection.execute(_ROLLED, account | {"upto": upto, "open_period": months[-1]["month"]})
+
+
+async def lagging(connection: AsyncConnection, entries: int, limit: int) -> list[str]:
+    """Return accounts of which at least so many entries are not summed up."""
+    found = await connection.execute(_LAGGING, {"entries": entries, "limit": limit})
+    return list(found.scalars())
 
 
 async def close_month(connection: AsyncConnection, account_id: str, period: Period) -> None:

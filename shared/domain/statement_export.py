@@ -91,7 +91,7 @@ def read_json(text: bytes, where: str) -> Mapping[str, Any]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object; raises ValueError where a name stands twice, which two readers may read differently."""
+    """Return an object; raises ValueError where a name stands twice: readers would disagree."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name stands twice in one object")

@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 _BATCH = 100
 _EVERY = timedelta(minutes=5)
+#: So many entries are summed up while somebody waits.
+_LAG_ENTRIES = 1000
 
 
 class StatementClosing:
@@ -43,7 +45,7 @@ class StatementClosing:
         self._due: datetime | None = None
 
     async def run_due(self) -> None:
-        """Close what is over, and sign what is not signed: at the start, then every few minutes."""
+        """Do it at the start, then every few minutes."""
         now = self._now()
         if self._due and now < self._due:
             return
@@ -51,7 +53,7 @@ class StatementClosing:
         self._due = now + _EVERY
 
     async def run(self) -> None:
-        """Close every month that ended long enough ago, and sign what is not signed."""
+        """Close every month that ended long enough ago, sign what is not signed, and sum up what is new."""
         if self._key:
             async with self._engine.begin() as connection:
                 await sql.publish_key(connection, self._key.key_id, self._key.public_key, self._now())
@@ -61,6 +63,7 @@ class StatementClosing:
             pass
         while self._key and await self._sign_batch(self._key):
             pass
+        await self._keep_up()
 
     async def _close_batch(self) -> bool:
         """Close a month for some accounts; return whether there is more to do for us."""
@@ -76,6 +79,14 @@ class StatementClosing:
         if not account_ids:
             log.info("closed the statements of a month", month=str(period))
         return True
+
+    async def _keep_up(self) -> None:
+        """Sum up busy accounts as their month goes on, so that neither a look nor the close takes long."""
+        async with self._engine.connect() as connection:
+            behind = await statement_sums.lagging(connection, _LAG_ENTRIES, _BATCH)
+        for account_id in behind:
+            async with self._engine.begin() as connection:
+                await statement_sums.roll_up(connection, account_id)
 
     async def _close(self, connection: AsyncConnection, account_id: str, period: Period) -> None:
         now = self._now()
