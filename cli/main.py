@@ -24,8 +24,10 @@ from cli.commands import (
     quarantine,
     reconcile,
     refunds,
+    statements,
     system,
     topups,
+    verify,
     webhooks,
 )
 from cli.output import mode, remarks
@@ -54,6 +56,9 @@ for group in (
     topups.listing,
     invoices.invoice,
     invoices.listing,
+    statements.statement,
+    statements.listing,
+    statements.signing_key,
     refunds.listing,
     refunds.disputed,
     alerts.app,
@@ -62,7 +67,7 @@ for group in (
     reconcile.differences,
 ):
     app.add_typer(group)
-for module in (system, processes, refunds, reconcile):
+for module in (system, processes, refunds, reconcile, verify):
     module.register(app)
 periods.register(books.usage)
 alert_settings.register(accounts.app)

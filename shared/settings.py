@@ -25,6 +25,7 @@ from shared.domain.invoice import (
 )
 from shared.domain.money import parse_dollars
 from shared.domain.pricing import BEGINNING_OF_TIME
+from shared.domain.signature import SigningKey, parse_key
 
 ENV_FILE = Path(".payg/env")
 LOCAL_URL = "http://127.0.0.1:8080"
@@ -45,6 +46,11 @@ def _starts_with(*schemes: str) -> AfterValidator:
 
 def _nanos(dollars: object) -> int:
     return dollars if isinstance(dollars, int) else parse_dollars(str(dollars))
+
+
+def _checked_key(key: SecretStr) -> SecretStr:
+    parse_key(key.get_secret_value())
+    return key
 
 
 def _as_address(text: str) -> str:
@@ -128,6 +134,13 @@ class Settings(BaseSettings):
     invoice_prefix: Annotated[str, AfterValidator(checked_prefix)] = Field(
         "INV-", description="what stands before the number of an invoice"
     )
+    statement_close_s: int = Field(
+        21_600, ge=0, description="how long after the end of a month its statements are closed"
+    )
+    signing_key: Annotated[SecretStr, AfterValidator(_checked_key)] | None = Field(
+        None, description="signs statements; 32 bytes in hex or base64, from `payg signing-key create`"
+    )
+    signing_key_file: Path | None = Field(None, description="a file that holds the signing key")
     shutdown_s: int = Field(25, ge=1, description="how long a process may take to stop")
     api_host: str = Field("127.0.0.1", description="address the HTTP tier listens on")
     api_port: int = Field(8080, ge=0, le=65535, description="port the HTTP tier listens on")
@@ -163,6 +176,17 @@ class Settings(BaseSettings):
             email=self.seller_email or None,
         )
         return Issuer(seller, self.invoice_prefix)
+
+    def signer(self) -> SigningKey | None:
+        """Return the key that signs statements, None without one; raises SettingsError for a file without."""
+        if self.signing_key:
+            return SigningKey(parse_key(self.signing_key.get_secret_value()))
+        if self.signing_key_file is None:
+            return None
+        try:
+            return SigningKey(parse_key(self.signing_key_file.read_text()))
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"PAYG_SIGNING_KEY_FILE holds no key: {error}") from None
 
     @property
     def late_record_grace(self) -> timedelta:

@@ -2,8 +2,8 @@
 
 Every second: accounts that are due for evaluation, alerts that were not delivered, payments whose next step
 is due, cycles that ended; every hour the months of usage to come; every few minutes what Stripe's webhooks
-did not bring, and where Stripe and the books differ. Two clocks at once do no harm: what one takes the other
-does not, or does again without effect.
+did not bring, where Stripe and the books differ, and statements of months that are over.
+Two clocks at once do no harm: what one takes the other does not, or does again without effect.
 """
 
 import asyncio
@@ -49,12 +49,14 @@ class Clock:
         now: Callable[[], datetime],
         grace: timedelta,
         looks_at_stripe: Sequence[Sweep] = (),
+        closings: Sequence[Sweep] = (),
     ) -> None:
         self._engine = engine
         self._broker = broker
         self._now = now
         self._grace = grace
         self._looks_at_stripe = looks_at_stripe
+        self._closings = closings
         self._periods_due: datetime | None = None
         # dramatiq's connections belong to a thread, so one thread does all the publishing.
         self._publisher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publisher")
@@ -66,12 +68,13 @@ class Clock:
     async def run(self) -> None:
         """Sweep every second until cancelled; a sweep that fails is tried again at the next tick.
 
-        What asks Stripe goes on beside the others: they do not wait for its answers.
+        What asks Stripe, or closes a month, goes on beside the others: they do not wait for it.
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_repeat(self._sweeps(), TICK_S))
             for look in self._looks_at_stripe:
                 tasks.create_task(_repeat((look,), _STRIPE_TICK_S))
+            tasks.create_task(_repeat(self._closings, TICK_S))
 
     def _sweeps(self) -> Sequence[Sweep]:
         return (

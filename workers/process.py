@@ -42,6 +42,7 @@ from shared.operations.mend import menders
 from shared.operations.reconcile import Reconciliation
 from shared.operations.reconciliation_schedule import ReconciliationSchedule, warn
 from shared.operations.settle import settle_policy
+from shared.operations.statement_closing import StatementClosing
 from shared.settings import Settings
 from workers.clock import Clock
 from workers.debit import Debiting
@@ -188,7 +189,10 @@ async def _run_intake(settings: Settings) -> None:
 async def _run_clock(settings: Settings) -> None:
     engine = create_engine(settings.database_url, application="payg clock")
     broker = stage_broker(settings.broker_url)
-    clock = Clock(engine, broker, utc_now, settings.late_record_grace, _looks_at_stripe(engine, settings))
+    closing_after = timedelta(seconds=settings.statement_close_s)
+    closing = StatementClosing(engine, settings.issuer.seller, settings.signer(), utc_now, closing_after)
+    looks = _looks_at_stripe(engine, settings)
+    clock = Clock(engine, broker, utc_now, settings.late_record_grace, looks, (closing.run_due,))
     await _until_told(clock.run())
     await engine.dispose()
     clock.close()

@@ -7,12 +7,12 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.db import delivery_tables, payment_tables
+from shared.db import delivery_tables, payment_tables, statement_tables
 
 #: Any number will do, as long as nobody else in this database takes it.
 _MIGRATION_LOCK = 7_294_000_001
 #: That of all tables, once their modules are imported.
-(_METADATA,) = {module.metadata for module in (payment_tables, delivery_tables)}
+(_METADATA,) = {module.metadata for module in (payment_tables, delivery_tables, statement_tables)}
 
 
 async def migrate(engine: AsyncEngine, revision: str = "head") -> None:

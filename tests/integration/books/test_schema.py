@@ -47,6 +47,8 @@ _NOT_BY_ACCOUNT = {
     "gate_marker",  # one row
     "gate_mode",  # one row
     "payment_differences",  # what is in it may belong to no account
+    "statement_closings",  # one row a month
+    "signing_keys",  # as many as there were keys
 }
 
 
