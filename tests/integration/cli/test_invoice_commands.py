@@ -10,7 +10,7 @@ from payg_command import Inside, Payg
 from pypdf import PdfReader
 
 from shared.clock import utc_now
-from shared.db import topups as sql
+from shared.db import cards as sql
 from shared.db.engine import create_engine
 from shared.gateways.stripe_payments import Intent
 from shared.operations.invoices import Invoicing
@@ -26,8 +26,8 @@ async def _pay(payg: Payg, account_id: str, cents: int) -> str:
     urls = {name.removeprefix("PAYG_").lower(): url for name, url in payg.env.items() if "PAYG_" in name}
     engine = create_engine(urls["database_url"])
     async with engine.begin() as connection:
-        customer = {"customer_id": "cus_1", "payment_method_id": "pm_1"}
-        await sql.save_customer(connection, account_id, customer)
+        await sql.add_customer(connection, account_id, "cus_1")
+        await sql.use_card(connection, account_id, "cus_1", "pm_1", replace=True)
     topup_id = str((await create_topup(engine, account_id, cents * 10**7))["id"])
     intent = Intent(
         f"pi_{topup_id}",
