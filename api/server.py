@@ -1,15 +1,18 @@
 """The HTTP tier."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from socket import socket
 
 import uvicorn
 from fastapi import FastAPI
 
 from api.errors import answer_errors
-from api.limits import BodyLimit
+from api.limits import BodyLimit, SendLimit
 from api.routes import (
+    alert_mail,
     billing,
+    events,
     gate,
     health,
     invoices,
@@ -28,6 +31,8 @@ from shared.settings import Settings
 
 #: What `POST /v1/usage` takes over AMQP it takes over HTTP.
 _MAX_BODY_BYTES = 8 * 1024 * 1024
+#: Who takes nothing of an answer for so long is let go.
+_SEND_TIMEOUT_S = 30.0
 _ROUTES = (
     health,
     gate,
@@ -35,6 +40,8 @@ _ROUTES = (
     models,
     user,
     billing,
+    events,
+    alert_mail,
     topups,
     payment_methods,
     subscription,
@@ -60,19 +67,38 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="payg", summary="Prepaid billing: exact, fast, provable.", lifespan=lifespan)
     app.state.services = services
     app.add_middleware(BodyLimit, max_bytes=_MAX_BODY_BYTES)
+    app.add_middleware(SendLimit, timeout_s=_SEND_TIMEOUT_S)
     answer_errors(app)
     for routes in _ROUTES:
         app.include_router(routes.router)
     return app
 
 
+class _Server(uvicorn.Server):
+    """Ends what would never end by itself before it waits for what is under way."""
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self._services = services
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        await self._services.alert_streams.close()
+        await super().shutdown(sockets)
+
+
 def run_api(settings: Settings) -> None:
     """Serve until the process is told to stop."""
-    uvicorn.run(
-        create_app(settings),
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
         host=settings.api_host,
         port=settings.api_port,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=settings.shutdown_s,
     )
+    server = _Server(config, app.state.services)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise SystemExit(1)

@@ -7,6 +7,7 @@ from time import monotonic
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.alert_streams import AlertStreams
 from api.key_cache import KeyCache
 from api.rates import RateLimits
 from shared.db import prices
@@ -37,6 +38,7 @@ class Services:
         self._redis = redis
         self.gate: Gate = configured_gate(self.engine, redis, settings)
         self.holds = Holds(self.engine, redis)
+        self.alert_streams = AlertStreams(self.engine)
         self.keys = KeyCache(self.engine, settings.database_url)
         self.rates = RateLimits(settings.rate_limit_per_s)
         self.payments: StripePayments | None = configured_payments(settings)
@@ -54,6 +56,7 @@ class Services:
         try:
             yield
         finally:
+            await self.alert_streams.close()
             await self.keys.stop()
             if self._publisher is not None:
                 await self._publisher.__aexit__(None, None, None)

@@ -15,6 +15,7 @@ from cli.commands import (
     invoices,
     keys,
     letters,
+    mail,
     periods,
     plans,
     prices,
@@ -62,6 +63,7 @@ for group in (
 for module in (system, processes, refunds, reconcile):
     module.register(app)
 periods.register(books.usage)
+mail.register(accounts.app)
 
 
 @app.callback()
