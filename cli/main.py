@@ -10,6 +10,7 @@ import typer
 from cli.commands import (
     accounts,
     alerts,
+    asyncapi,
     books,
     cards,
     invoices,
@@ -60,7 +61,7 @@ for group in (
     reconcile.differences,
 ):
     app.add_typer(group)
-for module in (system, processes, refunds, reconcile):
+for module in (system, processes, refunds, reconcile, asyncapi):
     module.register(app)
 periods.register(books.usage)
 mail.register(accounts.app)

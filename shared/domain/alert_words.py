@@ -143,6 +143,8 @@ def _is_figure(field: str, value: object) -> bool:
 
 
 def _label(field: str) -> str:
+    if field == "empty_at":
+        return "Used up at this pace"
     words = field.removesuffix("_nanos").removesuffix("_at").replace("_", " ")
     return words[:1].upper() + words[1:]
 

@@ -6,21 +6,26 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from time import monotonic
 
 import httpx
 import pytest
-from alert_books import Told
+from alert_books import Told, low_balance
 from event_stream import numbers, open_stream
+from gate_api import serving
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api import alert_streams
+from api import alert_streams, server
 from sandbox.servers.network import free_port
+from shared.db.alerts import insert_alerts
 from shared.operations.keys import revoke_key
+from shared.settings import Settings
 
+#: How an answer ends that was sent to its end.
+_END = b"0\r\n\r\n"
 _PAYG = Path(sys.executable).with_name("payg")
 
 
@@ -73,6 +78,18 @@ async def test_without_a_last_event_a_stream_begins_now(
     async with open_stream(http, events_url, told.api_key) as events:
         new = await told.tell()
         assert await numbers(events, 1) == new
+
+
+async def test_the_past_ends_where_the_stream_begins(told: Told, engine: AsyncEngine) -> None:
+    before = await told.tell(2)
+    streams = alert_streams.AlertStreams(engine, look_every_s=0.01)
+    async with streams.reading(told.account_id) as reader:
+        new = await told.tell(2)
+        pages = streams.replay(told.account_id, 0, reader)
+        past = [alert["sequence"] async for page in pages for alert in page]
+        live = [alert["sequence"] for alert in await reader.receive()]
+    await streams.close()
+    assert (past, live) == (before, new)
 
 
 async def test_what_is_written_while_the_past_is_sent_comes_once(
@@ -135,18 +152,11 @@ async def test_a_client_that_does_not_read_is_let_go_and_loses_nothing(
 ) -> None:
     monkeypatch.setattr(alert_streams, "_MOST_WAITING", 50)
     [seen] = await told.tell()
-    host, port = events_url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))) as slow:
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        request = (
-            f"GET /v1/billing/events HTTP/1.1\r\nHost: payg\r\nAuthorization: Bearer {told.api_key}\r\n\r\n"
-        )
-        slow.sendall(request.encode())
-        await asyncio.to_thread(slow.recv, 1)
+    with _stuck(events_url, told.api_key, last_event_id=seen) as slow:
         written = [sequence for _ in range(40) for sequence in await told.tell(40)]
         written += await told.tell(51)
         received = await asyncio.to_thread(_read_to_the_end, slow)
-    assert received.endswith(b"0\r\n\r\n")
+    assert received.endswith(_END)
     last = max((int(line[4:]) for line in received.split(b"\n") if line.startswith(b"id: ")), default=seen)
     assert last < written[-1]
     rest = [sequence for sequence in written if sequence > last]
@@ -154,11 +164,40 @@ async def test_a_client_that_does_not_read_is_let_go_and_loses_nothing(
         assert await numbers(events, len(rest)) == rest
 
 
+async def test_a_client_that_takes_nothing_for_long_is_cut_off(
+    told: Told, database_url: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_SEND_TIMEOUT_S", 0.3)
+    alert = low_balance(told.account_id)
+    long = alert._replace(data={**alert.data, "detail": "x" * 200_000})
+    async with engine.begin() as connection:
+        await insert_alerts(connection, [long] * 100)
+    settings = Settings(database_url=database_url, broker_url="amqp://nobody")
+    with serving(settings) as url, _stuck(url, told.api_key, last_event_id=0) as stuck:
+        await asyncio.sleep(1)  # for so long it takes nothing
+        received = await asyncio.to_thread(_read_to_the_end, stuck)
+    assert received.count(b"payg.balance.low.v1") < 100
+    assert not received.endswith(_END)
+
+
+@contextmanager
+def _stuck(url: str, secret: str, last_event_id: int) -> Iterator[socket.socket]:
+    """Open a stream over a connection that takes little by itself, and read its first byte."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.socket() as stuck:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stuck.connect((host, int(port)))
+        headers = f"Host: payg\r\nAuthorization: Bearer {secret}\r\nLast-Event-ID: {last_event_id}"
+        stuck.sendall(f"GET /v1/billing/events HTTP/1.1\r\n{headers}\r\n\r\n".encode())
+        stuck.settimeout(10)
+        stuck.recv(1)
+        yield stuck
+
+
 def _read_to_the_end(connection: socket.socket) -> bytes:
     """Read until the answer is over."""
-    connection.settimeout(10)
     received = b""
-    while not received.endswith(b"0\r\n\r\n") and (data := connection.recv(65536)):
+    while not received.endswith(_END) and (data := connection.recv(65536)):
         received += data
     return received
 
