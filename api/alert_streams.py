@@ -1,4 +1,4 @@
-"""Alerts to whoever holds a stream open: one query for all of them twice a second, fanned out in memory.
+"""Alerts to whoever holds a stream open: a query for all of them three times a second, fanned out in memory.
 
 Looking costs one indexed query a process, and nothing while no stream is open; being told by PostgreSQL would
 cost a lock at every commit that writes an alert, and could not replace looking. A reader that falls behind is
@@ -19,7 +19,7 @@ from shared.db import alert_stream as sql
 
 log = structlog.get_logger(__name__)
 
-_LOOK_EVERY_S = 0.5
+_LOOK_EVERY_S = 0.3
 _MOST_WAITING = 1_000
 
 
