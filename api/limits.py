@@ -1,8 +1,9 @@
-"""What no route should have to read is refused at the door, before it is in memory."""
+"""What no route should have to read is refused at the door; who takes no answer is let go."""
 
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -88,3 +89,30 @@ def _announced_too_large(scope: Scope, max_bytes: int) -> ApiError | None:
 
 def _too_large(max_bytes: int) -> ApiError:
     return ApiError(413, "too_large", f"a body has at most {max_bytes} bytes")
+
+
+class SendLimit:
+    """ASGI middleware: ends an answer of which the client has taken nothing for so long."""
+
+    def __init__(self, app: ASGIApp, timeout_s: float) -> None:
+        self._app = app
+        self._timeout_s = timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def sending(message: Message) -> None:
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await send(message)
+            except TimeoutError:
+                raise _NotTakenError from None
+
+        with suppress(_NotTakenError):
+            await self._app(scope, receive, sending)
+
+
+class _NotTakenError(Exception):
+    """The client takes nothing of its answer; the server closes the connection of one that has no end."""

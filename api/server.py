@@ -1,17 +1,20 @@
 """The HTTP tier."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from socket import socket
 
 import uvicorn
 from fastapi import FastAPI
 
 from api.errors import answer_errors
-from api.limits import RequestLimits
+from api.limits import RequestLimits, SendLimit
 from api.metrics import Measured
 from api.routes import (
+    alert_mail,
     alert_settings,
     billing,
+    events,
     gate,
     health,
     invoices,
@@ -36,6 +39,8 @@ _MAX_BODY_BYTES = 1024 * 1024
 #: What usage takes over AMQP it takes over HTTP.
 _LARGE_BODIES = {"/v1/usage": MAX_BODY_BYTES}
 _BODY_WITHIN_S = 30.0
+#: Who takes nothing of an answer for so long is let go.
+_SEND_TIMEOUT_S = 30.0
 _ROUTES = (
     health,
     metrics,
@@ -44,6 +49,8 @@ _ROUTES = (
     models,
     user,
     billing,
+    events,
+    alert_mail,
     topups,
     payment_methods,
     subscription,
@@ -77,11 +84,24 @@ def create_app(settings: Settings) -> FastAPI:
         large_bodies=_LARGE_BODIES,
         body_within_s=_BODY_WITHIN_S,
     )
+    app.add_middleware(SendLimit, timeout_s=_SEND_TIMEOUT_S)
     app.add_middleware(Measured, metrics=services.metrics)
     answer_errors(app)
     for routes in _ROUTES:
         app.include_router(routes.router)
     return app
+
+
+class _Server(uvicorn.Server):
+    """Ends what would never end by itself before it waits for what is under way."""
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self._services = services
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        await self._services.alert_streams.close()
+        await super().shutdown(sockets)
 
 
 def run_api(settings: Settings) -> None:
@@ -91,7 +111,7 @@ def run_api(settings: Settings) -> None:
 
 def serve(app: FastAPI, settings: Settings) -> None:
     """Serve an application until the process is told to stop."""
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.api_host,
         port=settings.api_port,
@@ -99,3 +119,8 @@ def serve(app: FastAPI, settings: Settings) -> None:
         access_log=False,
         timeout_graceful_shutdown=settings.shutdown_s,
     )
+    server = _Server(config, app.state.services)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise SystemExit(1)

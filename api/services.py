@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.alert_streams import AlertStreams
 from api.key_cache import KeyCache
 from api.metrics import Metrics
 from api.rates import RateLimits
@@ -44,6 +45,7 @@ class Services:
         self._redis = redis
         self.gate: Gate = configured_gate(self.engine, redis, settings)
         self.holds = Holds(self.engine, redis)
+        self.alert_streams = AlertStreams(self.engine)
         self.keys = KeyCache(self.engine, settings.database_url)
         self.metrics = Metrics()
         self.rates = RateLimits(settings.rate_limit_per_s)
@@ -63,6 +65,7 @@ class Services:
         try:
             yield
         finally:
+            await self.alert_streams.close()
             await self.keys.stop()
             if self._publisher is not None:
                 await self._publisher.__aexit__(None, None, None)

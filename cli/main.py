@@ -11,12 +11,14 @@ from cli.commands import (
     accounts,
     alert_settings,
     alerts,
+    asyncapi,
     books,
     cards,
     endpoints,
     invoices,
     keys,
     letters,
+    mail,
     periods,
     plans,
     prices,
@@ -67,10 +69,11 @@ for group in (
     reconcile.differences,
 ):
     app.add_typer(group)
-for module in (system, processes, refunds, reconcile, verify):
+for module in (system, processes, refunds, reconcile, verify, asyncapi):
     module.register(app)
 periods.register(books.usage)
 alert_settings.register(accounts.app)
+mail.register(accounts.app)
 
 
 @app.callback()

@@ -26,6 +26,7 @@ from shared.domain.invoice import (
 from shared.domain.money import parse_dollars
 from shared.domain.pricing import BEGINNING_OF_TIME
 from shared.domain.signature import SigningKey, parse_key
+from shared.gateways.smtp import SmtpServer, mailbox
 
 ENV_FILE = Path(".payg/env")
 LOCAL_URL = "http://127.0.0.1:8080"
@@ -55,6 +56,16 @@ def _checked_key(key: SecretStr) -> SecretStr:
 
 def _as_address(text: str) -> str:
     address_lines(text)
+    return text
+
+
+def _smtp_url(url: SecretStr) -> SecretStr:
+    SmtpServer.parse(url.get_secret_value())
+    return url
+
+
+def _mailbox(text: str) -> str:
+    mailbox(text)
     return text
 
 
@@ -141,6 +152,13 @@ class Settings(BaseSettings):
         None, description="signs statements; 32 bytes in hex or base64, from `payg signing-key create`"
     )
     signing_key_file: Path | None = Field(None, description="a file that holds the signing key")
+    smtp_url: Annotated[SecretStr, AfterValidator(_smtp_url)] | None = Field(
+        None,
+        description="where mail goes out: smtp://user:password@host:port, smtp+starttls://… or smtps://…",
+    )
+    mail_from: Annotated[str, AfterValidator(_mailbox)] | None = Field(
+        None, description="who mail comes from, such as Acme Billing <billing@example.com>"
+    )
     shutdown_s: int = Field(25, ge=1, description="how long a process may take to stop")
     api_host: str = Field("127.0.0.1", description="address the HTTP tier listens on")
     api_port: int = Field(8080, ge=0, le=65535, description="port the HTTP tier listens on")
@@ -155,6 +173,12 @@ class Settings(BaseSettings):
         key = self.stripe_api_key.get_secret_value() if self.stripe_api_key else ""
         if self.stripe_api_base and not key.startswith("sk_test_"):
             raise ValueError("PAYG_STRIPE_API_BASE is for a fake Stripe and needs a test key, sk_test_…")
+        return self
+
+    @model_validator(mode="after")
+    def _mail_has_a_sender(self) -> Self:
+        if self.smtp_url and not self.mail_from:
+            raise ValueError("PAYG_SMTP_URL needs PAYG_MAIL_FROM: who mail comes from")
         return self
 
     @property

@@ -288,6 +288,20 @@ alerts = Table(
     Column("created_at", Time, nullable=False),
     Column("delivered_at", Time),
     Column("quiet_until", Time),
+    Column("written_by", BigInteger),
+    Column("written_after", BigInteger),
+)
+
+mail_recipients = Table(
+    "mail_recipients",
+    metadata,
+    Column("account_id", Id, primary_key=True),
+    Column("recipient_id", Id, primary_key=True),
+    Column("address", Text, nullable=False),
+    Column("event_types", ARRAY(Text), nullable=False),
+    Column("created_at", Time, nullable=False),
+    Column("refusals", Integer, nullable=False),
+    Column("refused_because", Text),
 )
 
 holds = Table(

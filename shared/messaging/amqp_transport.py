@@ -24,6 +24,7 @@ from shared.messaging.topology import (
 from shared.messaging.transport import DeadLetter, Delivery, QueueState, TransportError
 
 _CONFIRM_TIMEOUT_S = 30.0
+_ALERTS_HELD = 100
 
 
 class AmqpTransport:
@@ -61,22 +62,30 @@ class AmqpTransport:
         with _as_transport_error():
             async with self._connection.channel() as channel:
                 await channel.set_qos(prefetch_count=100)
-                if queue:
-                    subscription = await channel.declare_queue(
-                        queue, durable=True, arguments={"x-queue-type": "quorum"}
-                    )
-                else:
-                    subscription = await channel.declare_queue(exclusive=True)
-                await subscription.bind(ALERTS_EXCHANGE, routing_key)
+                subscription = await _subscribe(channel, queue, routing_key)
                 async with subscription.iterator() as messages:
                     yield _acknowledged_in_turn(messages)
+
+    @asynccontextmanager
+    async def consume_alerts(self, queue: str, routing_key: str = "#") -> AsyncIterator["AmqpAlertConsumer"]:
+        with _as_transport_error():
+            channel = await self._connection.channel(publisher_confirms=False)
+            await channel.set_qos(prefetch_count=_ALERTS_HELD)
+            await _subscribe(channel, queue, routing_key)
+            consumer = AmqpAlertConsumer(await channel.get_underlay_channel(), queue)
+            await consumer.begin()
+        try:
+            yield consumer
+        finally:
+            with _as_transport_error():
+                await channel.close()
 
     @asynccontextmanager
     async def consume_usage(self, prefetch: int) -> AsyncIterator["AmqpUsageConsumer"]:
         with _as_transport_error():
             channel = await self._connection.channel(publisher_confirms=False)
             await channel.set_qos(prefetch_count=prefetch)
-            consumer = AmqpUsageConsumer(await channel.get_underlay_channel())
+            consumer = AmqpUsageConsumer(await channel.get_underlay_channel(), INTAKE_QUEUE)
             await consumer.begin()
         try:
             yield consumer
@@ -169,15 +178,16 @@ class AmqpDelivery:
         self.delivery_tag = message.delivery_tag
 
 
-class AmqpUsageConsumer:
-    """See ``shared.messaging.transport.UsageConsumer``. Lives as long as its channel.
+class _AmqpConsumer:
+    """Collects what a queue delivers. Lives as long as its channel.
 
     It stands one layer below aio-pika's queues, which make an object and two tasks of every message: where
     each carries one event, that was a third of what intake did.
     """
 
-    def __init__(self, channel: UnderlayChannel) -> None:
+    def __init__(self, channel: UnderlayChannel, queue: str) -> None:
         self._channel = channel
+        self._queue = queue
         self._arrived: list[AmqpDelivery] = []
         self._something = asyncio.Event()
         self.received = 0
@@ -186,7 +196,7 @@ class AmqpUsageConsumer:
 
     async def begin(self) -> None:
         """Let the messages come."""
-        await self._channel.basic_consume(INTAKE_QUEUE, self._take)
+        await self._channel.basic_consume(self._queue, self._take)
 
     async def _take(self, message: DeliveredMessage) -> None:
         self.received += 1
@@ -194,19 +204,54 @@ class AmqpUsageConsumer:
         self._arrived.append(AmqpDelivery(message))
         self._something.set()
 
-    async def receive(self) -> list[Delivery]:
+    async def _something_arrived(self) -> None:
         await self._something.wait()
         if self._channel.is_closed:
             raise TransportError("the connection to RabbitMQ was lost")
+
+    def _all(self) -> list[Delivery]:
         self._something.clear()
         arrived, self._arrived = self._arrived, []
         return list(arrived)
+
+
+class AmqpUsageConsumer(_AmqpConsumer):
+    """See ``shared.messaging.transport.UsageConsumer``."""
+
+    async def receive(self) -> list[Delivery]:
+        await self._something_arrived()
+        return self._all()
 
     async def acknowledge(self, deliveries: list[Delivery]) -> None:
         with _as_transport_error():
             # Everything that was received up to the last one is done, so one frame says it all.
             await self._channel.basic_ack(deliveries[-1].delivery_tag, multiple=True)  # type: ignore[attr-defined]
         self.in_flight -= len(deliveries)
+
+
+class AmqpAlertConsumer(_AmqpConsumer):
+    """See ``shared.messaging.transport.AlertConsumer``."""
+
+    async def receive(self, settle_s: float) -> list[Delivery]:
+        await self._something_arrived()
+        await asyncio.sleep(settle_s)
+        await self._something_arrived()  # or the connection was lost meanwhile
+        return self._all()
+
+    async def acknowledge(self, delivery: Delivery) -> None:
+        with _as_transport_error():
+            await self._channel.basic_ack(delivery.delivery_tag)  # type: ignore[attr-defined]
+        self.in_flight -= 1
+
+
+async def _subscribe(channel: AbstractChannel, queue: str | None, routing_key: str) -> AbstractQueue:
+    """Declare a subscription, a durable one where it has a name, and bind it."""
+    if queue:
+        subscription = await channel.declare_queue(queue, durable=True, arguments={"x-queue-type": "quorum"})
+    else:
+        subscription = await channel.declare_queue(exclusive=True)
+    await subscription.bind(ALERTS_EXCHANGE, routing_key)
+    return subscription
 
 
 async def _acknowledged_in_turn(

@@ -4,6 +4,7 @@ Queues of the stages are those of ``redis_broker``; the intake queue is a stream
 held by consumers, so nothing has to be reported beside them.
 """
 
+import asyncio
 import os
 import re
 import socket
@@ -62,16 +63,25 @@ class RedisTransport:
     ) -> AsyncIterator[AsyncIterator["_StreamEntry"]]:
         name = queue or f"once-{uuid4().hex}"
         with _as_transport_error():
-            try:
-                await self._redis.xgroup_create(_ALERTS, name, id="$", mkstream=True)
-            except ResponseError as error:
-                if "BUSYGROUP" not in str(error):
-                    raise
+            await self._subscribe(name)
             try:
                 yield self._alerts(name, routing_key)
             finally:
                 if queue is None:
                     await self._redis.xgroup_destroy(_ALERTS, name)
+
+    @asynccontextmanager
+    async def consume_alerts(self, queue: str, routing_key: str = "#") -> AsyncIterator["RedisAlertConsumer"]:
+        with _as_transport_error():
+            await self._subscribe(queue)
+        yield RedisAlertConsumer(self._redis, queue, routing_key)
+
+    async def _subscribe(self, group: str) -> None:
+        try:
+            await self._redis.xgroup_create(_ALERTS, group, id="$", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
 
     async def _alerts(self, group: str, routing_key: str) -> AsyncIterator["_StreamEntry"]:
         position = "0"  # first what this group was given before and did not acknowledge
@@ -172,6 +182,43 @@ class RedisUsageConsumer:
             _STREAM, _GROUP, self._name, self._takeover_ms, "0-0", count=self._prefetch
         )
         return [entry for entry in answer[1] if entry[1]]
+
+
+class RedisAlertConsumer:
+    """See ``shared.messaging.transport.AlertConsumer``."""
+
+    def __init__(self, client: Any, group: str, routing_key: str) -> None:  # noqa: ANN401 - as above
+        self._redis = client
+        self._group = group
+        self._routing_key = routing_key
+        self._position = "0"  # first what this group was given before and did not acknowledge
+
+    async def receive(self, settle_s: float) -> list[Delivery]:
+        with _as_transport_error():
+            arrived: list[Delivery] = []
+            while not arrived:
+                arrived = await self._read(_BLOCK_MS)
+            await asyncio.sleep(settle_s)
+            return arrived + await self._read(None)
+
+    async def acknowledge(self, delivery: Delivery) -> None:
+        with _as_transport_error():
+            await self._redis.xack(_ALERTS, self._group, delivery.entry_id)  # type: ignore[attr-defined]
+
+    async def _read(self, block_ms: int | None) -> list[Delivery]:
+        streams = await self._redis.xreadgroup(
+            self._group, self._group, {_ALERTS: self._position}, count=100, block=block_ms
+        )
+        entries = streams[0][1] if streams else []
+        if self._position != ">":
+            self._position = entries[-1][0] if entries else ">"
+        wanted: list[Delivery] = []
+        for entry_id, fields in entries:
+            if _matches(self._routing_key, fields[b"routing_key"].decode()):
+                wanted.append(_StreamEntry(entry_id, fields))
+            else:
+                await self._redis.xack(_ALERTS, self._group, entry_id)
+        return wanted
 
 
 class _StreamEntry:

@@ -38,6 +38,16 @@ class UsageConsumer(Protocol):
         """How many messages were received so far."""
 
 
+class AlertConsumer(Protocol):
+    """Takes alert events off a subscription that lasts."""
+
+    async def receive(self, settle_s: float) -> list[Delivery]:
+        """Wait for an event, then so long for others that it may have overtaken, and return all."""
+
+    async def acknowledge(self, delivery: Delivery) -> None:
+        """Tell the broker that this one is done."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueueState:
     """A queue as the broker sees it. ``held`` are messages with a consumer, None where it cannot tell."""
@@ -81,6 +91,11 @@ class Transport(Protocol):
 
         With a name the subscription is durable: alerts wait while nobody is there. Without one it begins now.
         """
+
+    def consume_alerts(
+        self, queue: str, routing_key: str = "#"
+    ) -> AbstractAsyncContextManager[AlertConsumer]:
+        """Consume a durable subscription: alerts wait in it while nobody is there, and until acknowledged."""
 
     async def queue_states(self, queues: list[str]) -> list[QueueState]:
         """Return the state of each queue that exists, upstream first as given."""

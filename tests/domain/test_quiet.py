@@ -58,6 +58,7 @@ def test_what_stops_requests_or_needs_an_act_does_not_wait() -> None:
         AlertType.SPENDING_LIMIT_REACHED,
         AlertType.KEY_LIMIT_REACHED,
         AlertType.USAGE_QUARANTINED,
+        AlertType.WEBHOOK_DISABLED,
         AlertType.RULE_SPEND,
         AlertType.RULE_TIME_TO_EMPTY,
     }

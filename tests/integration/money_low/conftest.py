@@ -1,10 +1,11 @@
 """One stand-in for Stripe for all tests here; each test has a database and an account there of its own."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
+from alert_events import check_alerts
 from charged_money import ChargedMoney
 from low_money import LowMoney
 from low_processes import Processes, started
@@ -34,9 +35,13 @@ def low_controls(low_stripe: FakeStripe) -> Iterator[Controls]:
 
 
 @pytest.fixture
-def money(engine: AsyncEngine, database_url: str, low_stripe: FakeStripe, low_controls: Controls) -> LowMoney:
+async def money(
+    engine: AsyncEngine, database_url: str, low_stripe: FakeStripe, low_controls: Controls
+) -> AsyncIterator[LowMoney]:
+    """What it tells is what consumers were told that it tells."""
     key = f"sk_test_low_{next(_numbers)}"
-    return LowMoney(engine, database_url, low_controls, low_stripe.url, key)
+    yield LowMoney(engine, database_url, low_controls, low_stripe.url, key)
+    await check_alerts(engine)
 
 
 @pytest.fixture

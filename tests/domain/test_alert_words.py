@@ -1,0 +1,102 @@
+"""Alerts in words: the subject tells the fact, and no text from outside can end a heading."""
+
+from typing import Any
+
+import pytest
+
+from shared.domain.alert_words import one_line, usd, words_of
+from shared.domain.alerts import AlertType
+
+
+def event(type_: str, **data: Any) -> dict[str, Any]:
+    common = {"account_id": "acct_1", "level": "critical", "balance_nanos": 4_120_000_000, "balance": "4.12"}
+    time = "2026-11-23T12:00:00Z"
+    return {"type": f"payg.{type_}.v1", "time": time, "data": {**common, "occurred_at": time, **data}}
+
+
+@pytest.mark.parametrize(
+    ("nanos", "text"),
+    [
+        (4_120_000_000, "$4.12"),
+        (0, "$0.00"),
+        (-1_500_000_000, "-$1.50"),
+        (-4_000_000, "$0.00"),
+        (5_000_000, "$0.00"),
+        (15_000_000, "$0.02"),
+        (1_234_567_890_000_000, "$1,234,567.89"),
+    ],
+)
+def test_amounts_are_in_dollars_and_cents(nanos: int, text: str) -> None:
+    assert usd(nanos) == text
+
+
+@pytest.mark.parametrize(
+    ("type_", "data", "subject"),
+    [
+        ("balance.critical", {}, "Balance of Acme is $4.12 — critical"),
+        ("balance.exhausted", {"balance_nanos": -10_000_000}, "Balance of Acme is -$0.01 — exhausted"),
+        ("topup.succeeded", {"amount_nanos": 20 * 10**9}, "Top-up of $20.00 for Acme succeeded"),
+        (
+            "topup.failed",
+            {"amount_nanos": 20 * 10**9, "decline_code": "insufficient_funds"},
+            "Top-up of $20.00 for Acme failed: insufficient_funds",
+        ),
+        ("topup.failed", {"amount_nanos": 20 * 10**9}, "Top-up of $20.00 for Acme failed"),
+        (
+            "key.limit_reached",
+            {"api_key_id": "key_1", "limit_nanos": 10**9},
+            "Key key_1 of Acme reached its limit of $1.00",
+        ),
+        ("usage.quarantined", {"reason": "unknown_model"}, "Usage of Acme cannot be billed: unknown_model"),
+        ("rule.of_tomorrow", {}, "rule of tomorrow: Acme"),
+    ],
+)
+def test_the_subject_tells_the_fact(type_: str, data: dict[str, Any], subject: str) -> None:
+    assert words_of(event(type_, **data), "Acme").subject == subject
+
+
+@pytest.mark.parametrize("type_", AlertType)
+def test_every_type_has_words(type_: AlertType) -> None:
+    data = {"amount_nanos": 10**9, "api_key_id": "key_1", "limit_nanos": 10**9, "reason": "conflict"}
+    words = words_of(event(type_, **data), "Acme")
+    assert words.subject
+    assert words.text
+
+
+def test_figures_are_for_people() -> None:
+    data = {"topup_id": "top_1", "amount_nanos": 20 * 10**9, "will_retry": True, "link": "https://x.test"}
+    words = words_of(event("topup.failed", **data), "Acme")
+    assert words.link == "https://x.test"
+    assert dict(words.figures) == {
+        "Level": "critical",
+        "Balance": "$4.12",
+        "Occurred": "2026-11-23 12:00:00 UTC",
+        "Topup id": "top_1",
+        "Amount": "$20.00",
+        "Will retry": "yes",
+    }
+
+
+def test_a_digest_tells_each_alert_in_order() -> None:
+    alerts = [event("balance.low"), event("balance.critical")]
+    digest = {"type": "payg.alerts.digest.v1", "data": {"account_id": "acct_1", "count": 2, "alerts": alerts}}
+    words = words_of(digest, "Acme")
+    assert words.subject == "2 alerts for Acme"
+    assert [line for _, line in words.lines] == [
+        "Balance of Acme is $4.12 — low",
+        "Balance of Acme is $4.12 — critical",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["A\r\nBcc: x@evil.test", "A\nB", "A\x00B", "A\u2028B", "A\x85B", "\tA  B ", "A\vB\f"]
+)
+def test_no_text_can_end_a_heading(name: str) -> None:
+    line = one_line(name)
+    assert line.isprintable()
+    assert len(line.splitlines()) == 1
+    assert words_of(event("balance.low"), name).subject.isprintable()
+
+
+def test_what_is_too_long_is_cut() -> None:
+    assert len(one_line("x" * 10_000)) == 300
