@@ -20,12 +20,35 @@ class AlertData(msgspec.Struct, frozen=True, kw_only=True):
     balance_nanos: Nanos | None
     balance: Annotated[str, msgspec.Meta(description="the same in dollars, as a decimal")] | None
     occurred_at: Instant
+    quiet_until: Annotated[Instant, msgspec.Meta(description="people are told only then")] | None = None
 
 
 class TransferAlertData(AlertData, frozen=True, kw_only=True):
     """An alert that follows from a movement in the books, by its number in the account."""
 
     transfer_seq: int
+    empty_at: Annotated[Instant, msgspec.Meta(description="how long it lasts at this pace")] | None = None
+
+
+class RuleData(TransferAlertData, frozen=True, kw_only=True):
+    """A rule of the account's own was crossed: what it says of itself."""
+
+    rule: dict[str, Any]
+
+
+class KeyRuleData(RuleData, frozen=True, kw_only=True):
+    """What a key spent reached a share of its limit."""
+
+    api_key_id: str
+    limit_nanos: Nanos
+    spent_nanos: Nanos
+
+
+class WebhookDisabledData(AlertData, frozen=True, kw_only=True):
+    """A webhook endpoint took nothing for too long, or is gone."""
+
+    endpoint_id: str
+    detail: str
 
 
 class TopupAlertData(AlertData, frozen=True, kw_only=True):
@@ -119,6 +142,13 @@ DATA: Final[dict[AlertType, type[AlertData]]] = {
     AlertType.SPENDING_LIMIT_REACHED: TransferAlertData,
     AlertType.KEY_LIMIT_REACHED: KeyLimitReachedData,
     AlertType.USAGE_QUARANTINED: UsageQuarantinedData,
+    AlertType.WEBHOOK_DISABLED: WebhookDisabledData,
+    AlertType.RULE_BALANCE: RuleData,
+    AlertType.RULE_QUOTA_SHARE: RuleData,
+    AlertType.RULE_SPENDING_LIMIT_SHARE: RuleData,
+    AlertType.RULE_KEY_LIMIT_SHARE: KeyRuleData,
+    AlertType.RULE_SPEND: RuleData,
+    AlertType.RULE_TIME_TO_EMPTY: RuleData,
 }
 
 

@@ -93,6 +93,10 @@ def _topup(what: str) -> Callable[[Data, str], str]:
     return subject
 
 
+def _until(data: Data) -> str:
+    return time_text(data["empty_at"]) if data.get("empty_at") else "soon"
+
+
 _SUBJECTS: dict[str, Callable[[Data, str], str]] = {
     AlertType.BALANCE_LOW: _balance("low"),
     AlertType.BALANCE_WARNING: _balance("warning"),
@@ -110,6 +114,17 @@ _SUBJECTS: dict[str, Callable[[Data, str], str]] = {
         f"Key {data['api_key_id']} of {name} reached its limit of {usd(data['limit_nanos'])}"
     ),
     AlertType.USAGE_QUARANTINED: lambda data, name: f"Usage of {name} cannot be billed: {data['reason']}",
+    AlertType.WEBHOOK_DISABLED: lambda _data, name: f"A webhook endpoint of {name} is disabled",
+    AlertType.RULE_BALANCE: _balance("as you asked to be told"),
+    AlertType.RULE_QUOTA_SHARE: lambda data, name: f"{data['rule']['percent']}% of {name}'s quota is used up",
+    AlertType.RULE_SPENDING_LIMIT_SHARE: lambda data, name: (
+        f"{data['rule']['percent']}% of {name}'s spending limit is reached"
+    ),
+    AlertType.RULE_KEY_LIMIT_SHARE: lambda data, name: (
+        f"Key {data['api_key_id']} of {name} spent {data['rule']['percent']}% of its limit"
+    ),
+    AlertType.RULE_SPEND: lambda data, name: f"{name} spent more than ${data['rule']['bound']}",
+    AlertType.RULE_TIME_TO_EMPTY: lambda data, name: f"Balance of {name} lasts until {_until(data)}",
 }
 _TEXTS: dict[str, str] = {
     AlertType.BALANCE_LOW: "The balance is getting low.",
@@ -126,6 +141,13 @@ _TEXTS: dict[str, str] = {
     AlertType.SPENDING_LIMIT_REACHED: "The balance pays no more of what goes beyond the quota in this cycle.",
     AlertType.KEY_LIMIT_REACHED: "This key is refused until its period ends or its limit is raised.",
     AlertType.USAGE_QUARANTINED: "A usage record was set aside. It can be released once the cause is gone.",
+    AlertType.WEBHOOK_DISABLED: "It took nothing for too long. Enable it again once it answers.",
+    AlertType.RULE_BALANCE: "The balance fell below the bound that you set.",
+    AlertType.RULE_QUOTA_SHARE: "That much of this cycle's quota is used up.",
+    AlertType.RULE_SPENDING_LIMIT_SHARE: "That much of this cycle's spending limit is reached.",
+    AlertType.RULE_KEY_LIMIT_SHARE: "That much of the key's limit is spent in its period.",
+    AlertType.RULE_SPEND: "Spending in this hour or day passed the bound that you set.",
+    AlertType.RULE_TIME_TO_EMPTY: "At this pace the balance is used up by then.",
 }
 _URGENT = frozenset(
     {

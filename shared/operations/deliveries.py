@@ -64,8 +64,9 @@ async def write_deliveries(
     """Write who is to get these alerts, in the transaction that marks them; return whether anybody is.
 
     A target gets at most so many one by one in an hour of UTC, 0 for as many as there are; the others are
-    held until the hour is over.
+    held until the hour is over. Mail waits for the end of quiet hours; programs have none.
     """
+    quiet = {alert["sequence"]: alert["quiet_until"] for alert in alerts if alert["quiet_until"] is not None}
     wanted = {channel.name: await channel.wanted(connection, alerts) for channel in channels}
     if not any(wanted.values()):
         return False
@@ -73,7 +74,7 @@ async def write_deliveries(
     for name, those in wanted.items():
         targets = {each.target for each in those}
         before = await sql.count_let_through(connection, name, targets, hour_of(now)[0]) if targets else {}
-        await sql.insert_deliveries(connection, _rows(name, those, before, now, most_an_hour))
+        await sql.insert_deliveries(connection, _rows(name, those, before, now, most_an_hour, quiet))
     return True
 
 
@@ -83,18 +84,20 @@ def _rows(
     before: Mapping[Target, int],
     now: datetime,
     most_an_hour: int,
+    quiet: Mapping[int, datetime] | None = None,
 ) -> list[dict[str, Any]]:
     let_through, rows = dict(before), []
     for each in wanted:
         count = let_through[each.target] = let_through.get(each.target, 0) + 1
         held = 0 < most_an_hour < count
+        until = (quiet or {}).get(each.sequence, now) if channel is Channel.MAIL else now
         rows.append(
             _row(channel, each.target, now)
             | {
                 "alert_account_id": each.alert_account_id,
                 "sequence": each.sequence,
                 "state": DeliveryState.HELD if held else DeliveryState.WAITING,
-                "next_attempt_at": hour_of(now)[1] if held else now,
+                "next_attempt_at": max(hour_of(now)[1] if held else now, until),
             }
         )
     return rows

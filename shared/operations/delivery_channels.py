@@ -6,6 +6,7 @@ from shared.clock import utc_now
 from shared.gateways.public_http import PublicHttp
 from shared.operations.deliveries import DeliveryChannel
 from shared.operations.delivery_loop import Deliveries
+from shared.operations.mail_channel import configured_mail
 from shared.operations.webhook_channel import WebhookChannel
 from shared.settings import Settings
 
@@ -15,4 +16,6 @@ def configured_deliveries(engine: AsyncEngine, settings: Settings) -> Deliveries
     channels: list[DeliveryChannel] = [
         WebhookChannel(engine, PublicHttp(loopback=settings.webhook_loopback), utc_now),
     ]
+    if mail := configured_mail(engine, settings):
+        channels.append(mail)
     return Deliveries(engine, channels, utc_now, settings.alerts_per_hour)

@@ -71,6 +71,9 @@ class MailChannel:
         if error.permanent:
             await sql.note_refusals(connection, *target, error.detail)
 
+    async def close(self) -> None:
+        """Nothing is kept open between mails."""
+
 
 def configured_mail(engine: AsyncEngine, settings: Settings) -> MailChannel | None:
     """Return the channel that the settings ask for, None where there is no server."""
