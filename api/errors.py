@@ -72,7 +72,7 @@ _TYPES = {
     503: "api_error",
 }
 _CODES = {404: "not_found", 405: "method_not_allowed"}
-_STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
+STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (NotFoundError, 404, "not_found"),
     (RefusedError, 409, "refused"),
     (PaymentRefusedError, 409, "payment_refused"),
@@ -122,7 +122,7 @@ def answer_errors(app: FastAPI) -> None:
         message = f"{where}: {first['msg']}" if where and not unreadable else str(first["msg"])
         return ApiError(400 if unreadable else 422, "invalid_request", message).response()
 
-    for kind, status, code in _STATUSES:
+    for kind, status, code in STATUSES:
         app.add_exception_handler(kind, _answer(status, code))
     for kind in (DBAPIError, InterfaceError, OSError, TimeoutError):
         app.add_exception_handler(kind, _answer_surroundings)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from api.console.app import create_console
 from api.errors import answer_errors
 from api.limits import BodyLimit
 from api.routes import (
@@ -63,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
     answer_errors(app)
     for routes in _ROUTES:
         app.include_router(routes.router)
+    app.mount("/console", create_console(services))
     return app
 
 

@@ -7,7 +7,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.db import payment_tables
+from shared.db import console_tables, payment_tables  # noqa: F401 - each adds its tables
 
 #: Any number will do, as long as nobody else in this database takes it.
 _MIGRATION_LOCK = 7_294_000_001

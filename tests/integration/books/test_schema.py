@@ -45,6 +45,8 @@ _NOT_BY_ACCOUNT = {
     "stripe_progress",  # one row a task
     "invoice_numbers",  # one row
     "gate_marker",  # one row
+    "console_sessions",  # found by a token, and soon over
+    "operator_actions",  # what operators do may concern no account
     "payment_differences",  # what is in it may belong to no account
 }
 
