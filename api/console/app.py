@@ -1,9 +1,11 @@
 """The console as an application of its own, mounted at /console: its errors are pages."""
 
+import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from sqlalchemy.exc import DBAPIError, InterfaceError
 from starlette.exceptions import HTTPException
 
 from api.console import (
@@ -20,13 +22,16 @@ from api.console import (
     transactions,
     usage,
 )
-from api.console.operator import account, accounts, differences, log, prices, quarantine, queues
+from api.console.operator import account, accounts, actions, differences, prices, quarantine, queues
 from api.console.pages import ROOT, bare, page, sorry
 from api.console.security import SafeHeaders
 from api.console.viewer import SignInNeededError
 from api.errors import STATUSES
 from api.services import Services
+from shared.messaging.failure import is_transient
 from shared.operations.console_sessions import Session
+
+log = structlog.get_logger(__name__)
 
 _PAGES = (
     sign_in,
@@ -47,7 +52,7 @@ _PAGES = (
     quarantine,
     queues,
     differences,
-    log,
+    actions,
 )
 
 
@@ -62,6 +67,8 @@ def create_console(services: Services) -> FastAPI:
     app.add_exception_handler(SignInNeededError, _sign_in)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _malformed)
+    for fault in (DBAPIError, InterfaceError, OSError, TimeoutError):
+        app.add_exception_handler(fault, _away)
     for kind, status, _ in STATUSES:
         app.add_exception_handler(kind, _refusal(status))
     return app
@@ -77,6 +84,15 @@ async def _http_error(request: Request, error: Exception) -> Response:
     status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
     text = "There is nothing at this address." if status == 404 and detail == "Not Found" else detail
     return await _error_page(request, status, text)
+
+
+async def _away(_request: Request, error: Exception) -> Response:
+    """Say that a server behind is away; anything else is a mistake of ours, and is raised."""
+    if not is_transient(error):
+        raise error
+    log.warning("a server behind is away", error=repr(error))
+    text = "A server behind this page is away. Try again in a moment."
+    return bare("error_bare.html", status=503, text=text, code=503)
 
 
 async def _malformed(request: Request, error: Exception) -> Response:

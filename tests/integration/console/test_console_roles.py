@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from console_scene import Scene, client, csrf_of, full_scene, signed_in, submit
 from fastapi.routing import APIRoute
@@ -224,6 +225,23 @@ async def test_an_operator_makes_accounts_sets_prices_and_dismisses(full: Scene,
         assert owner.get("/console/").status_code == 200
     statuses = await full.money.rows("SELECT status FROM quarantine")
     assert [each["status"] for each in statuses] == ["dismissed"]
+
+
+async def test_an_auditors_key_reads_the_operators_api_and_changes_nothing(
+    scene: Scene, console_url: str
+) -> None:
+    path = f"/v1/admin/accounts/{scene.account_id}"
+    change = {"amount": "1", "reason": "a test"}
+    for role, statuses in (("auditor", (200, 403)), ("operator", (200, 201)), ("service", (403, 403))):
+        with httpx.Client(headers={"Authorization": f"Bearer {scene.secrets[role]}"}) as program:
+            read = program.get(f"{console_url}{path}")
+            changed = program.post(f"{console_url}{path}/adjustments", json=change)
+        assert (read.status_code, changed.status_code) == statuses
+    (action,) = await scene.money.rows("SELECT * FROM operator_actions")
+    assert (action["actor"], action["account_id"]) == (scene.key_ids["operator"], scene.account_id)
+    assert action["action"] == f"POST {path}/adjustments"
+    assert action["outcome"] == "done"
+    assert "a test" in action["detail"]
 
 
 async def test_what_is_wrong_with_a_form_is_said_where_it_was(scene: Scene, console_url: str) -> None:
