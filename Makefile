@@ -23,8 +23,9 @@ install: $(VENV)/.run ## Create the environment; the command is .venv/bin/payg
 
 install-dev: $(VENV)/.dev ## The environment with what tests and checks need
 
-servers: ## Find or install RabbitMQ (PostgreSQL and Redis come as wheels)
+servers: ## Find or install RabbitMQ and Chromium (PostgreSQL and Redis come as wheels)
 	@deploy/install-rabbitmq
+	@deploy/install-chromium
 
 check: install-dev ## Lint, types, import contract, dead code, secrets
 	@$(BIN)/ruff format --check .

@@ -1,6 +1,7 @@
 """Who asks, and what they may do."""
 
 import hmac
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -10,6 +11,7 @@ from api.errors import ApiError
 from api.key_cache import Key
 from api.services import Services, services_of
 from shared.domain.access import Scope
+from shared.operations.operator_log import written_down
 
 _bearer = HTTPBearer(auto_error=False, description="an API key, sk-…")
 _OPERATOR = Key("admin", None, frozenset((Scope.ADMIN,)), limited=False)
@@ -50,6 +52,24 @@ class Needs:
             wanted = " or ".join(sorted(self._scopes - {Scope.ADMIN}) or [Scope.ADMIN])
             raise ApiError(403, "missing_scope", f"this needs a key with the scope {wanted}")
         return key
+
+
+async def overseeing(
+    request: Request,
+    key: Annotated[Key, Depends(asker)],
+    services: Annotated[Services, Depends(services_of)],
+) -> AsyncIterator[Key]:
+    """Let operators in, and auditors who only look. What an operator does is written down."""
+    if request.method == "GET":
+        yield Needs(Scope.AUDIT_READ)(key)
+        return
+    operator = Needs()(key)
+    action = f"{request.method} {request.url.path}"
+    detail = (await request.body()).decode(errors="replace")
+    account_id = request.path_params.get("account_id")
+    engine, actor = services.engine, operator.api_key_id
+    async with written_down(engine, actor, action, account_id=account_id, detail=detail):
+        yield operator
 
 
 def account_of(key: Key) -> str:

@@ -85,7 +85,7 @@ _TYPES = {
     503: "api_error",
 }
 _CODES = {404: "not_found", 405: "method_not_allowed"}
-_STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
+STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (NotFoundError, 404, "not_found"),
     (RefusedError, 409, "refused"),
     (PaymentRefusedError, 409, "payment_refused"),
@@ -154,7 +154,7 @@ def answer_errors(app: FastAPI) -> None:
         # Raised again once it is answered, so that the log has it.
         return ApiError(500, "internal_error", "a mistake of ours; it is in the log").response()
 
-    for kind, status, code in _STATUSES:
+    for kind, status, code in STATUSES:
         app.add_exception_handler(kind, _answer(status, code))
     for kind in _SURROUNDINGS:
         app.add_exception_handler(kind, _answer_surroundings)

@@ -7,6 +7,7 @@ from socket import socket
 import uvicorn
 from fastapi import FastAPI
 
+from api.console.app import create_console
 from api.errors import answer_errors
 from api.limits import RequestLimits, SendLimit
 from api.metrics import Measured
@@ -89,6 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
     answer_errors(app)
     for routes in _ROUTES:
         app.include_router(routes.router)
+    app.mount("/console", create_console(services))
     return app
 
 

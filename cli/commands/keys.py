@@ -23,7 +23,9 @@ _COLUMNS = ("created_at", "api_key_id", "name", "scopes", "limit_nanos", "last_u
 def create(
     account: Annotated[
         str | None,
-        typer.Argument(metavar="ACCOUNT", help="The account's id; none for --service and --admin."),
+        typer.Argument(
+            metavar="ACCOUNT", help="The account's id; none for --service, --auditor and --admin."
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
     limit: Annotated[
@@ -35,20 +37,24 @@ def create(
         typer.Option(help="What it may do; may be repeated. Default: usage, billing:read."),
     ] = None,
     service: Annotated[bool, typer.Option("--service", help="A gateway's: it asks for any account.")] = False,
+    auditor: Annotated[bool, typer.Option("--auditor", help="An auditor's: it sees all.")] = False,
     admin: Annotated[bool, typer.Option("--admin", help="An operator's.")] = False,
 ) -> None:
     """Make a key, which is shown once."""
     if (limit is None) != (period is None):
         raise typer.BadParameter("--limit and --period belong together")
-    if (account is None) != (service or admin):
-        raise typer.BadParameter("name an account, or say --service or --admin")
-    if account is None:
-        platform = Scope.ADMIN if admin else Scope.SERVICE
+    asked = {Scope.ADMIN: admin, Scope.AUDIT_READ: auditor, Scope.SERVICE: service}
+    platform = next((scope for scope, wanted in asked.items() if wanted), None)
+    if (account is None) == (platform is None):
+        raise typer.BadParameter("name an account, or say --service, --auditor or --admin")
+    if platform is not None:
         key = with_database(partial(keys.create_platform_key, name=name, scope=platform))
     else:
         key_limit = keys.KeyLimit(limit, str(period)) if limit is not None else None
         key = with_database(
-            partial(keys.create_key, account_id=account, name=name, limit=key_limit, scopes=scope or MEMBER)
+            partial(
+                keys.create_key, account_id=str(account), name=name, limit=key_limit, scopes=scope or MEMBER
+            )
         )
     print_object({"account_id": account, "api_key_id": key.api_key_id, "api_key": key.api_key})
 

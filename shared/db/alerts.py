@@ -77,6 +77,16 @@ async def alerts_since(connection: AsyncConnection, since: datetime) -> Sequence
     return (await connection.execute(query)).mappings().all()
 
 
+async def page_alerts(
+    connection: AsyncConnection, account_id: str, limit: int, before: int | None = None
+) -> Sequence[RowMapping]:
+    """Return alerts of an account, newest first, before a sequence number where one is given."""
+    query = select(alerts).where(alerts.c.account_id == account_id)
+    if before is not None:
+        query = query.where(alerts.c.sequence < before)
+    return (await connection.execute(query.order_by(alerts.c.sequence.desc()).limit(limit))).mappings().all()
+
+
 async def count_undelivered(connection: AsyncConnection) -> int:
     query = select(func.count()).select_from(alerts).where(alerts.c.delivered_at.is_(None))
     return int((await connection.execute(query)).scalar_one())

@@ -1,7 +1,7 @@
 """SQL of the price book: models, their rates, and the names they were asked for by."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -61,6 +61,12 @@ async def rate_tiers(connection: AsyncConnection) -> dict[int, tuple[Tier, ...]]
     """Return the tiers of every rate by its id."""
     rows = await connection.execute(select(rates.c.rate_id, rates.c.tiers))
     return {rate_id: _tiers(tiers) for rate_id, tiers in rows}
+
+
+async def find_tiers(connection: AsyncConnection, rate_ids: Collection[int]) -> dict[int, tuple[Tier, ...]]:
+    """Return the tiers of some rates by their ids."""
+    query = select(rates.c.rate_id, rates.c.tiers).where(rates.c.rate_id.in_(rate_ids))
+    return {rate_id: _tiers(tiers) for rate_id, tiers in await connection.execute(query)}
 
 
 async def lock_price_book(connection: AsyncConnection) -> None:

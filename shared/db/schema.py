@@ -7,12 +7,13 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.db import delivery_tables, payment_tables, statement_tables
+from shared.db import console_tables, delivery_tables, payment_tables, statement_tables
 
 #: Any number will do, as long as nobody else in this database takes it.
 _MIGRATION_LOCK = 7_294_000_001
 #: That of all tables, once their modules are imported.
-(_METADATA,) = {module.metadata for module in (payment_tables, delivery_tables, statement_tables)}
+_TABLES = (payment_tables, delivery_tables, statement_tables, console_tables)
+(_METADATA,) = {module.metadata for module in _TABLES}
 
 
 async def migrate(engine: AsyncEngine, revision: str = "head") -> None:

@@ -284,6 +284,13 @@ async def list_topups(connection: AsyncConnection, account_id: str | None) -> Se
     return (await connection.execute(query)).mappings().all()
 
 
+async def recent_topups(connection: AsyncConnection, account_id: str, limit: int) -> Sequence[RowMapping]:
+    """Return an account's top-ups, newest first."""
+    query = select(topups).where(topups.c.account_id == account_id)
+    ordered = query.order_by(topups.c.created_at.desc(), topups.c.topup_id.desc())
+    return (await connection.execute(ordered.limit(limit))).mappings().all()
+
+
 async def find_balance(connection: AsyncConnection, account_id: str) -> int | None:
     """Return the balance of an account as this transaction sees it, or None where there is no account."""
     query = select(accounts.c.balance_nanos).where(accounts.c.account_id == account_id)

@@ -101,8 +101,9 @@ async def read_series(
     until: datetime,
     step: Step,
     facets: Collection[Facet],
+    api_key_id: str | None = None,
 ) -> Sequence[Row[Any]]:
-    """Return sums by period and facets, for days in [since, until), in order."""
+    """Return sums by period and facets, for days in [since, until), in order; of one key where given."""
     period = func.date_trunc(str(step), usage_days.c.day, "UTC").label("period")
     groups = [column for facet in facets for column in _FACETS[facet]]
     sums = [func.sum(usage_days.c[name]).label(name) for name in _SUMS]
@@ -112,6 +113,8 @@ async def read_series(
         .group_by(period, *groups)
         .order_by(period, *groups)
     )
+    if api_key_id is not None:
+        query = query.where(usage_days.c.api_key_id == api_key_id)
     return (await connection.execute(query)).all()
 
 

@@ -172,6 +172,12 @@ async def list_topups(engine: AsyncEngine, account_id: str | None) -> Sequence[M
     return [show_topup(row) for row in rows]
 
 
+async def recent_topups(engine: AsyncEngine, account_id: str, limit: int) -> Sequence[dict[str, Any]]:
+    """Return an account's top-ups, newest first."""
+    async with engine.connect() as connection:
+        return [show_topup(row) for row in await sql.recent_topups(connection, account_id, limit)]
+
+
 def show_topup(row: RowMapping) -> dict[str, Any]:
     """Return a top-up as people see it."""
     return {

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.access import Needs
+from api.access import overseeing
 from api.amounts import DollarsOrZero, SignedDollars
 from api.bodies import Body, Flag, Instant
 from api.errors import RESPONSES
@@ -16,13 +16,13 @@ from api.routes.keys import MadeKey
 from api.routes.subscription import Plan
 from api.services import Services, services_of
 from shared.db.accounts import page_accounts
-from shared.domain.access import Scope
+from shared.domain.access import PLATFORM, Scope
 from shared.domain.errors import RefusedError
 from shared.domain.money import parse_dollars, parse_percent
 from shared.operations import accounts, keys, money
 
 router = APIRouter(
-    prefix="/v1/admin", tags=["admin"], responses=RESPONSES, dependencies=[Depends(Needs(Scope.ADMIN))]
+    prefix="/v1/admin", tags=["admin"], responses=RESPONSES, dependencies=[Depends(overseeing)]
 )
 ServicesNow = Annotated[Services, Depends(services_of)]
 AccountId = Annotated[str, Path(max_length=512)]
@@ -121,7 +121,7 @@ class NewPlan(Body):
 
 
 class NewPlatformKey(Body):
-    """A key for a gateway or an operator."""
+    """A key for a gateway, an auditor or an operator."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"scope": "service", "name": "gateway-eu"}]})
 
@@ -229,7 +229,7 @@ async def list_plans(services: ServicesNow) -> Page[Plan]:
 @router.post("/keys", status_code=201)
 async def create_platform_key(wanted: NewPlatformKey, services: ServicesNow) -> MadeKey:
     """Make a key that belongs to no account."""
-    if wanted.scope not in (Scope.SERVICE, Scope.ADMIN):
-        raise RefusedError("a key of the platform has the scope service or admin")
+    if wanted.scope not in PLATFORM:
+        raise RefusedError("a key of the platform has the scope service, audit:read or admin")
     made = await keys.create_platform_key(services.engine, wanted.name, wanted.scope)
     return MadeKey(api_key_id=made.api_key_id, api_key=made.api_key)

@@ -6,14 +6,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.access import Needs
+from api.access import overseeing
 from api.amounts import Dollars
 from api.bodies import Body, Instant, Name
 from api.errors import RESPONSES
 from api.paging import Page
 from api.services import Services, services_of
 from shared.clock import utc_now
-from shared.domain.access import Scope
 from shared.domain.errors import RefusedError
 from shared.domain.money import parse_dollars
 from shared.operations import differences
@@ -24,7 +23,7 @@ from shared.operations.refund_requests import list_refunds, reserve_refund
 from shared.operations.settle import settle_policy
 
 router = APIRouter(
-    prefix="/v1/admin", tags=["admin"], responses=RESPONSES, dependencies=[Depends(Needs(Scope.ADMIN))]
+    prefix="/v1/admin", tags=["admin"], responses=RESPONSES, dependencies=[Depends(overseeing)]
 )
 ServicesNow = Annotated[Services, Depends(services_of)]
 AccountId = Annotated[str | None, Query(max_length=512)]

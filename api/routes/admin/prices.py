@@ -6,13 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.access import Needs
+from api.access import overseeing
 from api.amounts import DollarsOrZero
 from api.bodies import Body, Instant
 from api.errors import RESPONSES
 from api.routes.models import TierOut, tiers_out
 from api.services import Services, services_of
-from shared.domain.access import Scope
 from shared.domain.errors import NotFoundError
 from shared.domain.money import parse_dollars
 from shared.domain.price_book import PricedModel
@@ -21,7 +20,7 @@ from shared.domain.tokens import TOKEN_KINDS
 from shared.operations import prices
 
 router = APIRouter(
-    prefix="/v1/admin/rates", tags=["admin"], responses=RESPONSES, dependencies=[Depends(Needs(Scope.ADMIN))]
+    prefix="/v1/admin/rates", tags=["admin"], responses=RESPONSES, dependencies=[Depends(overseeing)]
 )
 ServicesNow = Annotated[Services, Depends(services_of)]
 

@@ -6,12 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.access import Needs
+from api.access import overseeing
 from api.bodies import Body, Name
 from api.errors import RESPONSES, ApiError
 from api.paging import Page
 from api.services import Services, services_of
-from shared.domain.access import Scope
 from shared.domain.quarantine import Reason
 from shared.messaging.transport import open_transport
 from shared.operations import quarantine
@@ -20,7 +19,7 @@ router = APIRouter(
     prefix="/v1/admin/quarantine",
     tags=["admin"],
     responses=RESPONSES,
-    dependencies=[Depends(Needs(Scope.ADMIN))],
+    dependencies=[Depends(overseeing)],
 )
 ServicesNow = Annotated[Services, Depends(services_of)]
 

@@ -46,6 +46,8 @@ _NOT_BY_ACCOUNT = {
     "invoice_numbers",  # one row
     "gate_marker",  # one row
     "gate_mode",  # one row
+    "console_sessions",  # found by a token, and soon over
+    "operator_actions",  # what operators do may concern no account
     "payment_differences",  # what is in it may belong to no account
     "statement_closings",  # one row a month
     "signing_keys",  # as many as there were keys

@@ -1,0 +1,68 @@
+"""The first page of an account: what it can spend, and what happened of late."""
+
+from datetime import timedelta
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+
+from api.console.auto_topup import auto_settings
+from api.console.navigation import menu
+from api.console.pages import ROOT, bare, page
+from api.console.viewer import Anyone, Reader
+from api.services import Services, services_of
+from shared.clock import utc_now
+from shared.db import pages, usage_days
+from shared.db.usage_days import Step
+from shared.domain.access import Role
+from shared.domain.runway import time_to_empty
+from shared.domain.topup import day_start
+from shared.operations import topups
+from shared.operations.accounts import show_account
+
+router = APIRouter()
+
+_PACE = timedelta(days=7)
+_RECENT = 8
+
+
+@router.get("/")
+async def overview(
+    request: Request, viewer: Anyone, topup: str | None = None, checkout: str | None = None
+) -> Response:
+    """Show the overview; for those who have none, their own first page."""
+    if viewer.role not in (Role.OWNER, Role.BILLING):
+        return RedirectResponse(f"{ROOT}/{menu(viewer.role)[0].path}", 303)
+    now = await _now(services_of(request), viewer.reads_account)
+    back = {"topup": topup, "canceled": checkout == "canceled"} if topup else None
+    return await page(request, viewer, "overview.html", **now, back=back)
+
+
+@router.get("/now")
+async def fragment(request: Request, viewer: Reader) -> Response:
+    """Return the part of the overview that changes."""
+    now = await _now(services_of(request), viewer.reads_account)
+    return bare("overview_now.html", **now, viewer=viewer)
+
+
+async def _now(services: Services, account_id: str) -> dict[str, Any]:
+    account = await show_account(services.engine, account_id)
+    now = utc_now()
+    async with services.engine.begin() as connection:
+        await usage_days.roll_up(connection, account_id)
+        days = await usage_days.read_series(
+            connection, account_id, day_start(now) - _PACE, now + timedelta(days=1), Step.DAY, ()
+        )
+        recent = await pages.page_transfers(connection, account_id, _RECENT)
+    spent = sum(int(row.balance_nanos) for row in days)
+    today = sum(int(row.charge_nanos) for row in days if row.period >= day_start(now))
+    return {
+        "account": account,
+        "recent": recent,
+        "pace_nanos": spent // (_PACE.days + 1),
+        "today_nanos": today,
+        "lasts": time_to_empty(account["balance_nanos"], spent, now - day_start(now) + _PACE),
+        "topups": await topups.recent_topups(services.engine, account_id, 5),
+        "auto": await auto_settings(services, account_id),
+        "now": now,
+    }

@@ -1,0 +1,29 @@
+"""The tables of the console as SQLAlchemy Core sees them."""
+
+from sqlalchemy import BigInteger, Column, Identity, LargeBinary, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from shared.db.tables import Id, Time, metadata
+
+console_sessions = Table(
+    "console_sessions",
+    metadata,
+    Column("token_hash", LargeBinary, primary_key=True),
+    Column("api_key_id", Id),
+    Column("admin_check", LargeBinary),
+    Column("notice", JSONB),
+    Column("created_at", Time, nullable=False),
+    Column("expires_at", Time, nullable=False),
+)
+
+operator_actions = Table(
+    "operator_actions",
+    metadata,
+    Column("action_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("actor", Id, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("account_id", Id),
+    Column("detail", Text, nullable=False),
+    Column("outcome", Text),
+    Column("at", Time, nullable=False),
+)
