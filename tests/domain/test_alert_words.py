@@ -57,7 +57,8 @@ def test_the_subject_tells_the_fact(type_: str, data: dict[str, Any], subject: s
 
 @pytest.mark.parametrize("type_", AlertType)
 def test_every_type_has_words(type_: AlertType) -> None:
-    data = {"amount_nanos": 10**9, "api_key_id": "key_1", "limit_nanos": 10**9, "reason": "conflict"}
+    data: dict[str, Any] = {"amount_nanos": 10**9, "api_key_id": "key_1", "limit_nanos": 10**9}
+    data |= {"reason": "conflict", "rule": {"percent": 80, "bound": "5.00"}}
     words = words_of(event(type_, **data), "Acme")
     assert words.subject
     assert words.text

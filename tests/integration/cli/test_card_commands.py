@@ -14,7 +14,18 @@ Payments = Callable[[str], Done]
 
 _TOPUP = {
     *("id", "account_id", "automatic", "channel", "state", "amount_nanos", "payment_intent"),
-    *("checkout_session", "checkout_url", "attempt", "detail", "transfer_seq", "created_at", "updated_at"),
+    *(
+        "checkout_session",
+        "checkout_url",
+        "action_url",
+        "receipt_url",
+        "refunded_nanos",
+        "attempt",
+        "detail",
+        "transfer_seq",
+        "created_at",
+        "updated_at",
+    ),
 }
 
 
@@ -108,6 +119,7 @@ def test_automatic_top_up_by_preset_with_caps(paying: Payments, account: str) ->
         "amount_nanos": 100 * 10**9,
         "max_per_day": 3,
         "max_per_month": 200,
+        "lead_minutes": None,
         "max_per_day_nanos": None,
         "max_per_month_nanos": 400 * 10**9,
         "disabled_because": None,
