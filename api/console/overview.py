@@ -1,6 +1,7 @@
 """The first page of an account: what it can spend, and what happened of late."""
 
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -61,8 +62,15 @@ async def _now(services: Services, account_id: str) -> dict[str, Any]:
         "recent": recent,
         "pace_nanos": spent // (_PACE.days + 1),
         "today_nanos": today,
-        "lasts": time_to_empty(account["balance_nanos"], spent, now - day_start(now) + _PACE),
+        "lasts": _lasts(account, spent, now),
         "topups": await topups.recent_topups(services.engine, account_id, 5),
         "auto": await auto_settings(services, account_id),
         "now": now,
     }
+
+
+def _lasts(account: Mapping[str, Any], spent_nanos: int, now: datetime) -> timedelta | None:
+    """Return how long the balance lasts: as alerts say it, and further ahead at the average of the week."""
+    if account["empty_at"] is not None:
+        return max(timedelta(0), account["empty_at"] - now)
+    return time_to_empty(account["balance_nanos"], spent_nanos, now - day_start(now) + _PACE)
