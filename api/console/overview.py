@@ -71,6 +71,7 @@ async def _now(services: Services, account_id: str) -> dict[str, Any]:
 
 def _lasts(account: Mapping[str, Any], spent_nanos: int, now: datetime) -> timedelta | None:
     """Return how long the balance lasts: as alerts say it, and further ahead at the average of the week."""
-    if account["empty_at"] is not None:
-        return max(timedelta(0), account["empty_at"] - now)
+    empty_at: datetime | None = account["empty_at"]
+    if empty_at is not None:
+        return max(timedelta(0), empty_at - now)
     return time_to_empty(account["balance_nanos"], spent_nanos, now - day_start(now) + _PACE)
