@@ -22,6 +22,7 @@ _ACCOUNT = (
     Entry("cards", "Payment methods", "card"),
     Entry("subscription", "Subscription", "subscription"),
     Entry("keys", "API keys", "key"),
+    Entry("statements", "Statements", "invoice"),
     Entry("invoices", "Invoices", "invoice"),
     Entry("alerts", "Alerts", "alert"),
     Entry("models", "Models & prices", "models"),

@@ -23,6 +23,7 @@ _ACCOUNT_PAGES = {
     "subscription": "subscription",
     "keys": "keys",
     "alerts": "alerts",
+    "statements": "statements",
     "invoices": "invoices",
     "models": "models",
     "not-found": "transactions/999999",

@@ -24,6 +24,9 @@ _ACCOUNT_READS = {
     "/subscription",
     "/keys",
     "/alerts",
+    "/statements",
+    "/statements/{month}.pdf",
+    "/statements/{month}.csv",
     "/invoices",
     "/invoices/{number}.pdf",
 }
