@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import ReadingAccount, WritingAccount
+from api.bodies import Body
 from api.errors import RESPONSES
 from api.paging import Page
 from api.services import Services, services_of
@@ -29,7 +30,7 @@ class Recipient(BaseModel):
     created_at: datetime
 
 
-class WantedRecipient(BaseModel):
+class WantedRecipient(Body):
     """An address, and what it is to get."""
 
     model_config = ConfigDict(

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import ReadingAccount, WritingAccount
 from api.amounts import Dollars, DollarsOrZero
+from api.bodies import Body
 from api.errors import RESPONSES
 from api.services import Services, services_of
 from shared.domain.alert_rules import MOST_RULES, RuleKind
@@ -19,12 +20,14 @@ from shared.operations.alert_settings import OwnBounds, Quiet
 router = APIRouter(prefix="/v1/billing", tags=["alerts"], responses=RESPONSES)
 ServicesNow = Annotated[Services, Depends(services_of)]
 
-Percents = Annotated[list[Annotated[int, Field(ge=1, le=99)]], Field(max_length=MOST_RULES)]
+Percents = Annotated[list[Annotated[int, Field(ge=1, le=99, strict=True)]], Field(max_length=MOST_RULES)]
 Amounts = Annotated[list[Dollars], Field(max_length=MOST_RULES)]
-Minutes = Annotated[list[Annotated[int, Field(ge=1)]], Field(max_length=MOST_RULES)]
+Minutes = Annotated[
+    list[Annotated[int, Field(ge=1, le=1_000_000, strict=True)]], Field(max_length=MOST_RULES)
+]
 
 
-class QuietHours(BaseModel):
+class QuietHours(Body):
     """Local time of a place; over midnight where the end is earlier. What stops requests does not wait."""
 
     start: time = Field(examples=["22:00"])
@@ -48,7 +51,7 @@ class AlertSettings(BaseModel):
     time_to_empty_minutes: list[int] = Field(description="the balance lasts no longer at the present pace")
 
 
-class AlertSettingsWanted(BaseModel):
+class AlertSettingsWanted(Body):
     """All alert settings; what is left out is as for everybody."""
 
     model_config = ConfigDict(
@@ -59,13 +62,13 @@ class AlertSettingsWanted(BaseModel):
     warning: DollarsOrZero | None = None
     critical: DollarsOrZero | None = None
     quiet_hours: QuietHours | None = None
-    balance: Amounts = []
-    quota_percent: Percents = []
-    spending_limit_percent: Percents = []
-    key_limit_percent: Percents = []
-    spend_per_hour: Amounts = []
-    spend_per_day: Amounts = []
-    time_to_empty_minutes: Minutes = []
+    balance: Amounts = Field(default_factory=list)
+    quota_percent: Percents = Field(default_factory=list)
+    spending_limit_percent: Percents = Field(default_factory=list)
+    key_limit_percent: Percents = Field(default_factory=list)
+    spend_per_hour: Amounts = Field(default_factory=list)
+    spend_per_day: Amounts = Field(default_factory=list)
+    time_to_empty_minutes: Minutes = Field(default_factory=list)
 
 
 @router.get("/alert-settings")

@@ -17,7 +17,7 @@ from shared.operations import statements
 
 router = APIRouter(tags=["statements"], responses=RESPONSES)
 ServicesNow = Annotated[Services, Depends(services_of)]
-Month = Annotated[str, Path(pattern=r"^[0-9]{4}-[0-9]{2}$", examples=["2026-11"])]
+Month = Annotated[str, Path(max_length=100, examples=["2026-11"])]
 _PDF: dict[int | str, dict[str, Any]] = {200: {"content": {"application/pdf": {}}}}
 _CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {}}}}
 

@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from api.access import Needs, account_of
+from api.access import Needs, account_of, overseeing
+from api.bodies import Body, Flag, Instant
 from api.errors import RESPONSES
 from api.key_cache import Key
 from api.paging import Cursor, Limit, Page, cursor_of, key_of
@@ -44,7 +45,7 @@ class EndpointWithSecret(Endpoint):
     secret: str
 
 
-class NewEndpoint(BaseModel):
+class NewEndpoint(Body):
     """Where to send events, and which: https, on the public Internet."""
 
     model_config = ConfigDict(
@@ -58,7 +59,7 @@ class NewEndpoint(BaseModel):
     description: str | None = Field(None, max_length=500)
 
 
-class EndpointChanges(BaseModel):
+class EndpointChanges(Body):
     """What to change; what is not named stays."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"enabled": True}]})
@@ -66,7 +67,7 @@ class EndpointChanges(BaseModel):
     url: str = Field("", max_length=2000)
     event_types: list[AlertType] = Field(default=[], max_length=100)
     description: str | None = Field(None, max_length=500)
-    enabled: bool = True
+    enabled: Flag = True
 
 
 class Delivery(BaseModel):
@@ -85,13 +86,13 @@ class Delivery(BaseModel):
     updated_at: datetime
 
 
-class Replay(BaseModel):
+class Replay(Body):
     """Send what happened since then and did not arrive; with ``sent_too`` also what did."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"since": "2026-11-23T12:00:00Z"}]})
 
-    since: AwareDatetime
-    sent_too: bool = False
+    since: Instant
+    sent_too: Flag = False
 
 
 class Replayed(BaseModel):
@@ -108,7 +109,7 @@ def _owner(scope: Scope) -> Callable[..., str | None]:
 
 
 def _operator(
-    _key: Annotated[Key, Depends(Needs(Scope.ADMIN))],
+    _key: Annotated[Key, Depends(overseeing)],
     account_id: Annotated[
         str | None, Query(max_length=512, description="an account's; without, those of operators")
     ] = None,

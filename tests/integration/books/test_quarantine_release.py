@@ -70,7 +70,7 @@ def test_an_unknown_key_is_debited_once_the_key_is_there(pipeline: Pipeline, nam
     entry = pipeline.until_parked(name)
     assert entry["reason"] == "unknown_key"
     pipeline.sql(
-        "INSERT INTO api_keys (api_key_id, account_id, secret_hash) VALUES ($1, $2, $3)",
+        "INSERT INTO api_keys (api_key_id, account_id, secret_hash, scopes) VALUES ($1, $2, $3, '{usage}')",
         name,
         pipeline.other_id,
         hashlib.sha256(name.encode()).digest(),

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import httpx
 
 #: Routes that ask for no key.
-OPEN = frozenset({"/healthz", "/readyz", "/webhooks/stripe"})
+OPEN = frozenset({"/healthz", "/readyz", "/metrics", "/webhooks/stripe", "/v1/signing-key"})
+#: Routes whose answer has no end.
+STREAMS = frozenset({"/v1/billing/events"})
 _IDS = {"seq": "1", "card_id": "pm_none"}
 
 
@@ -28,9 +30,10 @@ class Route(NamedTuple):
         return self.body is not None
 
 
-def routes_of(url: str) -> list[Route]:
-    """Return every route of the HTTP tier at an address."""
-    return list(_routes(httpx.get(f"{url}/openapi.json").json()))
+def routes_of(url: str, *, streams: bool = False) -> list[Route]:
+    """Return every route of the HTTP tier at an address, without or with those whose answer has no end."""
+    document = httpx.get(f"{url}/openapi.json").json()
+    return [route for route in _routes(document) if streams or route.path not in STREAMS]
 
 
 def _routes(document: dict[str, Any]) -> Iterator[Route]:
