@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 from sqlalchemy import RowMapping
 
 from api.access import ReadingAccount
 from api.alert_streams import Reader
+from api.bodies import Instant
 from api.errors import RESPONSES
 from api.paging import Cursor, Limit, Page, cursor_of, key_of
 from api.services import Services, services_of
@@ -72,7 +73,7 @@ async def stream(
 async def history(
     account_id: ReadingAccount,
     services: ServicesNow,
-    since: Annotated[AwareDatetime | None, "the last 30 days unless told otherwise"] = None,
+    since: Annotated[Instant | None, "the last 30 days unless told otherwise"] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[AlertEvent]:

@@ -33,7 +33,21 @@ async def victim(money: LowMoney) -> dict[str, str]:
     await money.topups().handle([topup_id, f"inv_{topup_id}"])
     (invoice,) = await money.rows("SELECT document ->> 'number' AS number FROM invoices")
     _, card = await money.customer(account_id)
+    await money.execute(
+        "INSERT INTO mail_recipients (account_id, recipient_id, address, event_types)"
+        " VALUES (:id, 'rcp_1', 'victim@example.com', '{}')",
+        id=account_id,
+    )
+    await money.execute(
+        "INSERT INTO webhook_endpoints (account_id, endpoint_id, url, event_types, secret, enabled)"
+        " VALUES (:id, 'end_1', 'https://victim.example.com', '{}', 'whsec_x', true)",
+        id=account_id,
+    )
     return {
+        "recipient_id": "rcp_1",
+        "endpoint_id": "end_1",
+        "delivery_id": "dlv_1",
+        "month": "2020-01",
         "account_id": account_id,
         "api_key_id": key["api_key_id"],
         "topup_id": topup_id,
