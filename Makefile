@@ -14,7 +14,7 @@ demo: install ## Replay an hour of real traffic on embedded servers, and audit t
 	@$(BIN)/payg demo
 
 test: install-dev servers ## Run all tests on real, private servers
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 up: install ## Run all processes on this machine (servers by PAYG_*_URL, or private ones)
 	@$(BIN)/payg up
