@@ -91,6 +91,10 @@ class Services:
         """Return the price book, at most a second old."""
         return await self._books.get()
 
+    async def renew_book(self) -> None:
+        """Read the price book anew: a price was set, and who set it looks at it."""
+        await self._books.renew()
+
     async def _read_book(self) -> PriceBook:
         async with self.engine.connect() as connection:
             version = await prices.book_version(connection)

@@ -64,4 +64,5 @@ async def set_price(viewer: Operator, services: ServicesNow, form: Annotated[New
     async with written_down(services.engine, viewer.actor, "set price", detail=detail):
         rates = TokenRates.inherit({kind: parse_dollars(dollars) for kind, dollars in named.items()})
         await prices.set_price(services.engine, form.provider, form.model, rates, None)
+    await services.renew_book()
     return await done(services, viewer, "prices", f"{form.model} has a new price.")

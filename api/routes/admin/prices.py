@@ -83,6 +83,7 @@ async def set_rate(wanted: NewRate, services: ServicesNow) -> ModelRates:
     priced, _ = await prices.set_price(
         services.engine, wanted.provider, wanted.model, rates, wanted.effective_from
     )
+    await services.renew_book()
     return _shown(priced)
 
 

@@ -84,7 +84,7 @@ async def test_a_month_without_a_statement_is_not_found(owner: httpx.AsyncClient
 
 
 async def test_what_is_no_month_is_refused(owner: httpx.AsyncClient) -> None:
-    assert (await owner.get("/v1/billing/statements/november")).status_code == 422
+    assert (await owner.get("/v1/billing/statements/november")).status_code == 404
 
 
 async def test_nobody_sees_the_statements_of_another(
