@@ -2,7 +2,8 @@
 
 import base64
 import binascii
-from typing import Annotated, Generic, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from fastapi import Query
@@ -41,3 +42,8 @@ def key_of(cursor: str, type_: type[Key]) -> Key:
         return msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=type_)
     except (binascii.Error, msgspec.DecodeError, UnicodeError, ValueError):
         raise ApiError(400, "invalid_cursor", "cursor is not one that a page before gave") from None
+
+
+def fields_of(row: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Return what a row has of a model's fields."""
+    return {name: row[name] for name in model.model_fields if name in row}

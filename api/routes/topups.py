@@ -1,7 +1,7 @@
 """Adding funds: by a saved card, by Checkout, by themselves."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,7 +10,7 @@ from api.access import ReadingAccount, WritingAccount
 from api.amounts import Dollars, DollarsOrZero
 from api.bodies import Body, CardName, Flag
 from api.errors import RESPONSES, ApiError
-from api.paging import Page
+from api.paging import Page, fields_of
 from api.services import Services, services_of
 from shared.domain.money import format_dollars, parse_dollars
 from shared.domain.topup import MOST_LEAD_MINUTES, PRESETS
@@ -122,7 +122,7 @@ class Preset(BaseModel):
 async def list_topups(account_id: ReadingAccount, services: ServicesNow) -> Page[Topup]:
     """List the account's top-ups, oldest first."""
     found = await topups.list_topups(services.engine, account_id)
-    return Page(data=[Topup(**_named(row, Topup)) for row in found])
+    return Page(data=[Topup(**fields_of(row, Topup)) for row in found])
 
 
 @router.get("/topups/{topup_id}")
@@ -132,7 +132,7 @@ async def show_topup(
     """Show one top-up."""
     for row in await topups.list_topups(services.engine, account_id):
         if row["id"] == topup_id:
-            return Topup(**_named(row, Topup))
+            return Topup(**fields_of(row, Topup))
     raise ApiError(404, "not_found", f"there is no top-up {topup_id}")
 
 
@@ -144,7 +144,7 @@ async def create_topup(
     made = await topups.create_topup(
         services.engine, account_id, parse_dollars(wanted.amount), idempotency_key
     )
-    return Begun(**_named(made, Begun))
+    return Begun(**fields_of(made, Begun))
 
 
 @router.post("/topups/checkout", status_code=202)
@@ -163,13 +163,13 @@ async def create_checkout(
         saves_card=wanted.save_card,
         idempotency_key=idempotency_key,
     )
-    return CheckoutBegun(**_named(made, Begun), url=made.get("checkout_url"))
+    return CheckoutBegun(**fields_of(made, Begun), url=made.get("checkout_url"))
 
 
 @router.get("/auto-topup")
 async def auto_topup(account_id: ReadingAccount, services: ServicesNow) -> AutoTopup:
     """Show when the saved card is charged by itself."""
-    return AutoTopup(**_named(await topups.show_auto_topup(services.engine, account_id), AutoTopup))
+    return AutoTopup(**fields_of(await topups.show_auto_topup(services.engine, account_id), AutoTopup))
 
 
 @router.get("/auto-topup/presets")
@@ -196,7 +196,7 @@ async def set_auto_topup(
     """Set when the saved card is charged by itself, or switch that off."""
     if not wanted.enabled:
         set_to = await topups.switch_off_auto_topup(services.engine, account_id)
-        return AutoTopup(**_named(set_to, AutoTopup))
+        return AutoTopup(**fields_of(set_to, AutoTopup))
     threshold_nanos, amount_nanos = _levels(wanted)
     set_to = await topups.set_auto_topup(
         services.engine,
@@ -207,7 +207,7 @@ async def set_auto_topup(
         payment_method=wanted.payment_method,
         caps=_caps(wanted),
     )
-    return AutoTopup(**_named(set_to, AutoTopup))
+    return AutoTopup(**fields_of(set_to, AutoTopup))
 
 
 def _levels(wanted: AutoTopupWanted) -> tuple[int, int]:
@@ -235,7 +235,3 @@ def _caps(wanted: AutoTopupWanted) -> Caps:
     if wanted.lead_minutes is not None:
         caps["lead_minutes"] = wanted.lead_minutes or None
     return caps
-
-
-def _named(row: Any, model: type[BaseModel]) -> dict[str, Any]:  # noqa: ANN401 - a mapping
-    return {name: row[name] for name in model.model_fields if name in row}

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Select, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.db.payment_tables import auto_topups, topups
+from shared.db.payment_tables import topups
 from shared.db.tables import transfers
 from shared.domain.topup import TopupState
 
@@ -76,16 +76,6 @@ async def mark_reversals(
     for seq, reverses_seq in reversals:
         mine = (transfers.c.account_id == account_id) & (transfers.c.seq == seq)
         await connection.execute(update(transfers).where(mine).values(reverses_seq=reverses_seq))
-
-
-async def switch_off_auto_topup(connection: AsyncConnection, account_id: str, why: str) -> bool:
-    """Switch an account's automatic top-up off; return whether it was on."""
-    changed = await connection.execute(
-        update(auto_topups)
-        .where(auto_topups.c.account_id == account_id, auto_topups.c.enabled)
-        .values(enabled=False, disabled_because=why)
-    )
-    return bool(changed.rowcount)
 
 
 async def wake_automatic_topups(connection: AsyncConnection, account_id: str) -> list[str]:

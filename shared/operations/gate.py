@@ -175,7 +175,7 @@ class Gate:
             standing, key = await _standing(connection, account_id, limited_key, now)
             known = await sql.read_marker(connection)
         if known is None or marker != known[0]:
-            emptied_at = await self._mark(redis, marker, now)
+            emptied_at = await self._mark(redis, known)
         else:
             emptied_at = known[1]
         waits_until = emptied_at + self._policy.hold_life if emptied_at else now
@@ -185,17 +185,20 @@ class Gate:
         await redis.load(account_id, standing, key)
         return None
 
-    async def _mark(self, redis: RedisGate, marker: str | None, now: datetime) -> datetime | None:
-        """Mark a Redis that carries no mark, or a wrong one; return when it was emptied, if it was."""
+    async def _mark(self, redis: RedisGate, known: tuple[str, datetime | None] | None) -> datetime | None:
+        """Mark a Redis that does not carry the mark that is known; return when it was emptied, if it was.
+
+        Whoever comes first marks it; the others find that the mark is another than the one they knew.
+        """
+        new, emptied_at = new_id("gate"), self._now() if known else None
         async with self._engine.begin() as connection:
             await sql.lock_gate(connection, "")
-            known = await sql.read_marker(connection)
-            if known and known[0] == await redis.marker():
-                return known[1]
-            new, emptied_at = new_id("gate"), now if known else None
+            current = await sql.read_marker(connection)
+            if current is not None and current != known:
+                return current[1]
             await sql.write_marker(connection, new, emptied_at)
         await redis.mark(new)
-        log.warning("redis is new to the gate", emptied=known is not None, marker=marker)
+        log.warning("redis is new to the gate", emptied=known is not None)
         return emptied_at
 
     async def _weigh_in_database(

@@ -25,7 +25,7 @@ async def suspend(
     always_tell: bool = False,
 ) -> Outcome:
     """Switch automatic top-up off, with one alert if it was on, and take up what it has begun."""
-    was_on = await sql.switch_off_auto_topup(connection, account_id, why)
+    was_on = await topups.switch_off(connection, account_id, why)
     outcome = Outcome(steps=await sql.wake_automatic_topups(connection, account_id) if was_on else [])
     if was_on or always_tell:
         balance = await topups.find_balance(connection, account_id) or 0

@@ -1,7 +1,7 @@
 """Refunds, disputes and differences with Stripe, for operators."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,7 +10,7 @@ from api.access import overseeing
 from api.amounts import Dollars
 from api.bodies import Body, Instant, Name
 from api.errors import RESPONSES
-from api.paging import Page
+from api.paging import Page, fields_of
 from api.services import Services, services_of
 from shared.clock import utc_now
 from shared.domain.errors import RefusedError
@@ -124,14 +124,14 @@ async def refund(wanted: NewRefund, services: ServicesNow, idempotency_key: Idem
         idempotency_key,
     )
     await services.holds.refresh([made["account_id"]])
-    return Refund(**_named(made, Refund))
+    return Refund(**fields_of(made, Refund))
 
 
 @router.get("/refunds")
 async def show_refunds(services: ServicesNow, account_id: AccountId = None) -> Page[Refund]:
     """List refunds, oldest first."""
     return Page(
-        data=[Refund(**_named(row, Refund)) for row in await list_refunds(services.engine, account_id)]
+        data=[Refund(**fields_of(row, Refund)) for row in await list_refunds(services.engine, account_id)]
     )
 
 
@@ -139,14 +139,14 @@ async def show_refunds(services: ServicesNow, account_id: AccountId = None) -> P
 async def show_disputes(services: ServicesNow, account_id: AccountId = None) -> Page[Dispute]:
     """List disputes, oldest first."""
     found = await list_disputes(services.engine, account_id)
-    return Page(data=[Dispute(**_named(row, Dispute)) for row in found])
+    return Page(data=[Dispute(**fields_of(row, Dispute)) for row in found])
 
 
 @router.get("/differences")
 async def show_differences(services: ServicesNow, *, closed: bool = False) -> Page[Difference]:
     """List what Stripe and the books disagree on."""
     found = await differences.list_differences(services.engine, include_closed=closed)
-    return Page(data=[Difference(**_named(row, Difference)) for row in found])
+    return Page(data=[Difference(**fields_of(row, Difference)) for row in found])
 
 
 @router.post("/differences/dismiss")
@@ -175,7 +175,3 @@ async def reconcile(
         mended=len(report.mended),
         open=len(report.open),
     )
-
-
-def _named(row: Any, model: type[BaseModel]) -> dict[str, Any]:  # noqa: ANN401 - a mapping
-    return {name: row[name] for name in model.model_fields if name in row}
