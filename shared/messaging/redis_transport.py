@@ -157,6 +157,7 @@ class RedisUsageConsumer:
             entries: list[Any] = []
             while not entries:
                 entries = await self._claimed() or await self._fresh()
+                _heed_cancellation()
         self.received += len(entries)
         self.in_flight += len(entries)
         return [_StreamEntry(entry_id, fields) for entry_id, fields in entries]
@@ -198,6 +199,7 @@ class RedisAlertConsumer:
             arrived: list[Delivery] = []
             while not arrived:
                 arrived = await self._read(_BLOCK_MS)
+                _heed_cancellation()
             await asyncio.sleep(settle_s)
             return arrived + await self._read(None)
 
@@ -244,3 +246,10 @@ def _as_transport_error() -> Iterator[None]:
         yield
     except (RedisError, OSError) as error:
         raise TransportError(f"Redis cannot be reached: {error!r}") from error
+
+
+def _heed_cancellation() -> None:
+    """Raise CancelledError where the task was cancelled: the client of Redis can lose that on its way."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
