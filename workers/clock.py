@@ -15,7 +15,7 @@ import dramatiq
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.db import alerts, books, evaluations, payment_steps
+from shared.db import alerts, books, evaluations, gate, payment_steps
 from shared.gateways.stripe_connection import PaymentRefusedError
 from shared.messaging.envelope import messages_to
 from shared.messaging.failure import is_transient
@@ -83,6 +83,7 @@ class Clock:
             self.deliver_alerts,
             self.advance_payments,
             self.make_periods,
+            self.forget_holds,
         )
 
     async def evaluate_due(self) -> None:
@@ -111,6 +112,11 @@ class Clock:
             ended = await books.accounts_to_roll(connection, self._now(), _BATCH)
         for account_id in ended:
             await roll_over_account(self._engine, account_id, self._grace)
+
+    async def forget_holds(self) -> None:
+        """Delete holds of the database whose time is over; they count for nothing any more."""
+        async with self._engine.begin() as connection:
+            await gate.delete_expired(connection, self._now())
 
     async def make_periods(self) -> None:
         """Make the months that usage will need soon: at the start, then every hour."""

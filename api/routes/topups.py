@@ -130,10 +130,8 @@ async def show_topup(
     topup_id: Annotated[str, Path(max_length=512)], account_id: ReadingAccount, services: ServicesNow
 ) -> Topup:
     """Show one top-up."""
-    for row in await topups.list_topups(services.engine, account_id):
-        if row["id"] == topup_id:
-            return Topup(**fields_of(row, Topup))
-    raise ApiError(404, "not_found", f"there is no top-up {topup_id}")
+    row = await topups.find_topup(services.engine, account_id, topup_id)
+    return Topup(**fields_of(row, Topup))
 
 
 @router.post("/topups", status_code=202)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from shared.db import evaluations
 from shared.db import topups as sql
 from shared.db.engine import database_time
-from shared.domain.errors import RefusedError
+from shared.domain.errors import NotFoundError, RefusedError
 from shared.domain.money import format_dollars
 from shared.domain.topup import (
     MAXIMUM_NANOS,
@@ -176,6 +176,15 @@ async def recent_topups(engine: AsyncEngine, account_id: str, limit: int) -> Seq
     """Return an account's top-ups, newest first."""
     async with engine.connect() as connection:
         return [show_topup(row) for row in await sql.recent_topups(connection, account_id, limit)]
+
+
+async def find_topup(engine: AsyncEngine, account_id: str, topup_id: str) -> Mapping[str, Any]:
+    """Return a top-up of an account; raises NotFoundError, for another account's too."""
+    async with engine.connect() as connection:
+        row = await sql.find_topup(connection, topup_id)
+    if row is None or row["account_id"] != account_id:
+        raise NotFoundError(f"there is no top-up {topup_id}")
+    return show_topup(row)
 
 
 def show_topup(row: RowMapping) -> dict[str, Any]:

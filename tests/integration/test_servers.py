@@ -26,6 +26,8 @@ from sandbox.servers import (
     system_postgres,
 )
 
+# About what a machine may have: the system's PostgreSQL beside the wheel's, and root, whose servers give
+# their rights up. Without them there is nothing to show; the wheel's servers are tested everywhere.
 needs_system_postgres = pytest.mark.skipif(system_postgres() is None, reason="no PostgreSQL on the system")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="about a server started by root")
 

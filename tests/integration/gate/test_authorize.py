@@ -4,17 +4,24 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from time import monotonic
+from typing import cast
 
 import redis
+from dramatiq import Broker
 from gate_api import Client, Payer
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sandbox.servers import Redis
 from shared.clock import utc_now
+from shared.db import gate as sql
+from shared.db.tables import holds
+from shared.domain.gate import StoredHold
 from shared.domain.money import NANOS_PER_DOLLAR
 from shared.operations.accounts import create_account, create_plan, set_account
 from shared.operations.keys import KeyLimit, create_key, revoke_key
 from shared.operations.money import credit_account
+from workers.clock import Clock
 
 GRACE = timedelta(hours=1)
 CENT = NANOS_PER_DOLLAR // 100
@@ -176,3 +183,15 @@ async def test_after_redis_was_emptied_who_has_little_waits_for_the_holds_that_w
     answer = await service.authorize(1, api_key_id=poor_key.api_key_id)
     assert answer.json()["error"]["code"] == "insufficient_balance"
     assert 590 < int(answer.headers["Retry-After"]) <= 600
+
+
+async def test_holds_of_the_database_that_are_over_are_forgotten(engine: AsyncEngine, payer: Payer) -> None:
+    now = utc_now()
+    ends = {"over.db": now - timedelta(seconds=1), "live.db": now + GRACE}
+    async with engine.begin() as connection:
+        for hold_id, expires_at in ends.items():
+            await sql.insert_hold(connection, StoredHold(payer.account_id, hold_id, None, CENT, expires_at))
+    await Clock(engine, cast("Broker", None), utc_now, GRACE).forget_holds()
+    async with engine.connect() as connection:
+        kept = await connection.execute(select(holds.c.hold_id))
+    assert list(kept.scalars()) == ["live.db"]
