@@ -19,10 +19,10 @@ from shared.gateways.redis_gate import RedisGate
 from shared.gateways.stripe_payments import StripePayments, configured_payments
 from shared.messaging.publisher import Event, Publisher
 from shared.messaging.transport import TransportError
-from shared.operations.event_handlers import configured_events
 from shared.operations.gate import Gate, configured_gate
 from shared.operations.holds import Holds
-from shared.operations.stripe_events import StripeEvents
+from shared.operations.payments.event_handlers import configured_events
+from shared.operations.payments.stripe_events import StripeEvents
 from shared.settings import Settings
 
 _POOL = 10

@@ -8,8 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.domain.money import NANOS_PER_DOLLAR
 from shared.gateways.stripe_payments import StripePayments
-from shared.operations import accounts, money, topups
+from shared.operations import accounts, money
 from shared.operations.keys import create_key
+from shared.operations.payments import topups
 from shared.settings import Settings
 
 _AUTOMATIC = "auto top-up"

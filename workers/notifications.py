@@ -1,7 +1,7 @@
 """Notifications: publish alerts that are committed and not yet delivered, at least once, with stable ids.
 
 Who else is to get an alert, by webhook or mail, is written with the mark that the exchange has it; sending
-that goes on beside the stage (``shared.operations.delivery_loop``).
+that goes on beside the stage (``shared.operations.delivery.delivery_loop``).
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.db import alerts
 from shared.messaging.envelope import StageMessage
 from shared.messaging.transport import Transport, TransportError
-from shared.operations.delivery_loop import Deliveries
+from shared.operations.delivery.delivery_loop import Deliveries
 
 
 class Notifications:

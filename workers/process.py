@@ -34,14 +34,14 @@ from shared.messaging.stage_broker import stage_broker
 from shared.messaging.stage_runner import StageRunner, Stopping
 from shared.messaging.topology import Stage, stage_queues
 from shared.messaging.transport import open_transport
-from shared.operations.delivery_channels import configured_deliveries
-from shared.operations.event_backfill import EventBackfill
-from shared.operations.event_handlers import configured_events
+from shared.operations.delivery.delivery_channels import configured_deliveries
 from shared.operations.holds import configured_holds
-from shared.operations.mend import menders
-from shared.operations.reconcile import Reconciliation
-from shared.operations.reconciliation_schedule import ReconciliationSchedule, warn
-from shared.operations.settle import settle_policy
+from shared.operations.payments.event_backfill import EventBackfill
+from shared.operations.payments.event_handlers import configured_events
+from shared.operations.payments.mend import menders
+from shared.operations.payments.reconcile import Reconciliation
+from shared.operations.payments.reconciliation_schedule import ReconciliationSchedule, warn
+from shared.operations.payments.settle import settle_policy
 from shared.operations.statement_closing import StatementClosing
 from shared.settings import Settings
 from workers.clock import Clock

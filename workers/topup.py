@@ -15,13 +15,13 @@ from shared.gateways.stripe_payments import StripePayments
 from shared.gateways.stripe_refunds import StripeRefunds
 from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage
-from shared.operations.charge import Charging
-from shared.operations.event_handlers import event_handlers
-from shared.operations.invoices import Invoicing
-from shared.operations.payment_steps import Outcome, PaymentSteps
-from shared.operations.refunding import Refunding
-from shared.operations.settle import SettlePolicy
-from shared.operations.stripe_events import StripeEvents
+from shared.operations.payments.charge import Charging
+from shared.operations.payments.event_handlers import event_handlers
+from shared.operations.payments.invoices import Invoicing
+from shared.operations.payments.payment_steps import Outcome, PaymentSteps
+from shared.operations.payments.refunding import Refunding
+from shared.operations.payments.settle import SettlePolicy
+from shared.operations.payments.stripe_events import StripeEvents
 
 log = structlog.get_logger(__name__)
 

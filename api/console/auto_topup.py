@@ -12,8 +12,8 @@ from api.console.viewer import Owner, Reader, ServicesNow
 from api.services import Services
 from shared.domain.money import parse_dollars
 from shared.domain.topup import PRESETS, Preset
-from shared.operations import topups
-from shared.operations.topups import FIRST_CAPS, Caps
+from shared.operations.payments import topups
+from shared.operations.payments.topups import FIRST_CAPS, Caps
 
 router = APIRouter()
 

@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse
 from api.console.pages import done, page
 from api.console.viewer import Owner, Reader, ServicesNow
 from shared.gateways.stripe_connection import PaymentUnavailableError
-from shared.operations import cards
+from shared.operations.payments import cards
 
 router = APIRouter()
 

@@ -10,8 +10,8 @@ from api.console.forms import Amount, Once
 from api.console.pages import done, page
 from api.console.viewer import Owner, Reader, ServicesNow
 from shared.domain.money import parse_dollars
-from shared.operations import checkout, topups
 from shared.operations.accounts import show_account
+from shared.operations.payments import checkout, topups
 
 router = APIRouter()
 

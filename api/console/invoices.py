@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 from api.console.pages import page
 from api.console.viewer import Reader, ServicesNow
 from api.routes.invoices import invoice_pdf
-from shared.operations import invoices
+from shared.operations.payments import invoices
 
 router = APIRouter()
 

@@ -18,8 +18,8 @@ from shared.db.usage_days import Step
 from shared.domain.access import Role
 from shared.domain.runway import time_to_empty
 from shared.domain.topup import day_start
-from shared.operations import topups
 from shared.operations.accounts import show_account
+from shared.operations.payments import topups
 
 router = APIRouter()
 

@@ -12,7 +12,7 @@ from api.errors import RESPONSES
 from api.paging import Page
 from api.services import Services, services_of
 from shared.domain.alerts import AlertType
-from shared.operations import mail_recipients
+from shared.operations.delivery import mail_recipients
 
 router = APIRouter(prefix="/v1/billing/alert-mail", tags=["alerts"], responses=RESPONSES)
 ServicesNow = Annotated[Services, Depends(services_of)]

@@ -14,7 +14,7 @@ from api.paging import Page
 from api.services import Services, services_of
 from shared.domain.errors import NotFoundError
 from shared.domain.invoice import Invoice as Document
-from shared.operations import invoices
+from shared.operations.payments import invoices
 
 router = APIRouter(prefix="/v1/billing/invoices", tags=["invoices"], responses=RESPONSES)
 ServicesNow = Annotated[Services, Depends(services_of)]

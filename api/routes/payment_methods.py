@@ -10,7 +10,7 @@ from api.bodies import Body, CardName
 from api.errors import RESPONSES
 from api.paging import Page
 from api.services import Services, services_of
-from shared.operations import cards
+from shared.operations.payments import cards
 
 router = APIRouter(prefix="/v1/billing/payment-methods", tags=["payment methods"], responses=RESPONSES)
 ServicesNow = Annotated[Services, Depends(services_of)]

@@ -14,8 +14,8 @@ from api.paging import Page, fields_of
 from api.services import Services, services_of
 from shared.domain.money import format_dollars, parse_dollars
 from shared.domain.topup import MOST_LEAD_MINUTES, PRESETS
-from shared.operations import checkout, topups
-from shared.operations.topups import Caps
+from shared.operations.payments import checkout, topups
+from shared.operations.payments.topups import Caps
 
 router = APIRouter(prefix="/v1/billing", tags=["add funds"], responses=RESPONSES)
 ServicesNow = Annotated[Services, Depends(services_of)]

@@ -17,7 +17,7 @@ from shared.clock import utc_now
 from shared.domain.access import Scope
 from shared.domain.alerts import AlertType
 from shared.domain.deliveries import DeliveryState
-from shared.operations import webhook_endpoints as endpoints
+from shared.operations.delivery import webhook_endpoints as endpoints
 
 ServicesNow = Annotated[Services, Depends(services_of)]
 EndpointId = Annotated[str, Path(max_length=512)]

@@ -12,7 +12,8 @@ from cli.output import print_object
 from cli.session import with_account, with_database
 from shared.domain.topup import PRESETS, Preset
 from shared.gateways.stripe_payments import configured_payments
-from shared.operations import accounts, invoices, money, topups
+from shared.operations import accounts, money
+from shared.operations.payments import invoices, topups
 from shared.settings import load_settings
 
 app = typer.Typer(name="account", help="Accounts: who pays.", no_args_is_help=True)

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cli.output import print_list, print_object
 from cli.session import with_database
 from shared.gateways.stripe_payments import configured_payments
-from shared.operations import cards
+from shared.operations.payments import cards
 from shared.settings import load_settings
 
 card = typer.Typer(name="card", help="Cards that are saved at Stripe.", no_args_is_help=True)

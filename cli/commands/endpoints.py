@@ -13,7 +13,7 @@ from cli.session import with_database
 from shared.clock import utc_now
 from shared.domain.alerts import AlertType
 from shared.domain.deliveries import DeliveryState
-from shared.operations import webhook_endpoints as endpoints
+from shared.operations.delivery import webhook_endpoints as endpoints
 from shared.settings import load_settings
 
 app = typer.Typer(

@@ -9,7 +9,7 @@ import typer
 
 from cli.output import mode, print_list, print_object
 from cli.session import with_database
-from shared.operations import invoices
+from shared.operations.payments import invoices
 
 invoice = typer.Typer(name="invoice", help="One invoice, as it was issued.", no_args_is_help=True)
 listing = typer.Typer(name="invoices", help="Invoices, one for every top-up.", no_args_is_help=True)

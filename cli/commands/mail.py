@@ -9,7 +9,7 @@ from cli.commands.accounts import AccountArgument
 from cli.output import print_list, print_object
 from cli.session import with_database
 from shared.domain.alerts import AlertType
-from shared.operations import mail_recipients
+from shared.operations.delivery import mail_recipients
 
 _COLUMNS = ("recipient_id", "address", "event_types", "enabled", "refused_because")
 

@@ -14,10 +14,10 @@ from cli.session import with_database
 from shared.clock import utc_now
 from shared.domain.errors import RefusedError
 from shared.gateways.stripe_payments import configured_payments
-from shared.operations import differences as operations
-from shared.operations.mend import menders
-from shared.operations.reconcile import LOOK_BACK, Reconciliation, Report
-from shared.operations.settle import SettlePolicy
+from shared.operations.payments import differences as operations
+from shared.operations.payments.mend import menders
+from shared.operations.payments.reconcile import LOOK_BACK, Reconciliation, Report
+from shared.operations.payments.settle import SettlePolicy
 from shared.settings import load_settings
 
 differences = typer.Typer(

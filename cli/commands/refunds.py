@@ -8,7 +8,7 @@ import typer
 from cli.arguments import dollars
 from cli.output import print_list, print_object
 from cli.session import with_database
-from shared.operations import disputes, refund_requests
+from shared.operations.payments import disputes, refund_requests
 from shared.settings import load_settings
 
 listing = typer.Typer(name="refunds", help="Refunds and where they stand.", no_args_is_help=True)

@@ -9,8 +9,8 @@ from cli.arguments import dollars
 from cli.output import print_list, print_object
 from cli.session import with_database
 from shared.gateways.stripe_payments import configured_payments
-from shared.operations import checkout as pages
-from shared.operations import topups
+from shared.operations.payments import checkout as pages
+from shared.operations.payments import topups
 from shared.settings import load_settings
 
 topup = typer.Typer(name="topup", help="Add funds, from a saved card or at Checkout.", no_args_is_help=True)

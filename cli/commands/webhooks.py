@@ -7,7 +7,7 @@ import typer
 
 from cli.output import print_list, print_object
 from cli.session import with_database
-from shared.operations import stripe_events
+from shared.operations.payments import stripe_events
 
 app = typer.Typer(name="webhooks", help="Stripe's events, and what became of them.", no_args_is_help=True)
 

@@ -12,7 +12,7 @@ from shared.domain.alert_rules import MOST_RULES, Rule, RuleKind, check_rule
 from shared.domain.cycles import time_zone
 from shared.domain.errors import RefusedError
 from shared.domain.levels import DEFAULT_BOUNDS, Bounds
-from shared.operations.cards import account_exists
+from shared.operations.payments.cards import account_exists
 
 
 class OwnBounds(TypedDict, total=False):

@@ -14,12 +14,13 @@ from api.console.viewer import Operator, Overseer, ServicesNow
 from shared.db import operator_actions, pages
 from shared.domain.errors import NotFoundError
 from shared.domain.money import parse_dollars
-from shared.operations import accounts, topups
+from shared.operations import accounts
 from shared.operations import money as moving
-from shared.operations.disputes import list_disputes
 from shared.operations.keys import list_keys
 from shared.operations.operator_log import written_down
-from shared.operations.refund_requests import list_refunds, reserve_refund
+from shared.operations.payments import topups
+from shared.operations.payments.disputes import list_disputes
+from shared.operations.payments.refund_requests import list_refunds, reserve_refund
 
 router = APIRouter(prefix="/accounts/{account_id}")
 

@@ -9,8 +9,8 @@ from api.console.forms import Reason
 from api.console.pages import done, page
 from api.console.viewer import Operator, Overseer, ServicesNow
 from api.routes.admin import payments
-from shared.operations import differences
 from shared.operations.operator_log import written_down
+from shared.operations.payments import differences
 
 router = APIRouter(prefix="/reconciliation")
 

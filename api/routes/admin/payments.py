@@ -15,12 +15,12 @@ from api.services import Services, services_of
 from shared.clock import utc_now
 from shared.domain.errors import RefusedError
 from shared.domain.money import parse_dollars
-from shared.operations import differences
-from shared.operations.disputes import list_disputes
-from shared.operations.mend import menders
-from shared.operations.reconcile import LOOK_BACK, Reconciliation
-from shared.operations.refund_requests import list_refunds, reserve_refund
-from shared.operations.settle import settle_policy
+from shared.operations.payments import differences
+from shared.operations.payments.disputes import list_disputes
+from shared.operations.payments.mend import menders
+from shared.operations.payments.reconcile import LOOK_BACK, Reconciliation
+from shared.operations.payments.refund_requests import list_refunds, reserve_refund
+from shared.operations.payments.settle import settle_policy
 
 router = APIRouter(
     prefix="/v1/admin", tags=["admin"], responses=RESPONSES, dependencies=[Depends(overseeing)]

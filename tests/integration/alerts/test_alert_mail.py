@@ -18,8 +18,8 @@ from shared.domain.deliveries import DeliveryError, Event, Target
 from shared.domain.errors import MalformedError, NotFoundError, RefusedError
 from shared.gateways import smtp
 from shared.gateways.smtp import SmtpServer
-from shared.operations.mail_channel import MOST_REFUSALS, MailChannel
-from shared.operations.mail_recipients import list_recipients, put_recipient, remove_recipient
+from shared.operations.delivery.mail_channel import MOST_REFUSALS, MailChannel
+from shared.operations.delivery.mail_recipients import list_recipients, put_recipient, remove_recipient
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from shared.clock import utc_now
 from shared.db import cards as sql
 from shared.db.engine import create_engine
 from shared.gateways.stripe_payments import Intent
-from shared.operations.invoices import Invoicing
-from shared.operations.settle import SettlePolicy, settle
-from shared.operations.topups import create_topup
+from shared.operations.payments.invoices import Invoicing
+from shared.operations.payments.settle import SettlePolicy, settle
+from shared.operations.payments.topups import create_topup
 from shared.settings import Settings
 
 _POLICY = SettlePolicy(timedelta(hours=1), timedelta(hours=1))

@@ -17,11 +17,11 @@ from shared.domain.pricing import TokenRates
 from shared.messaging.publisher import usage_event
 from shared.messaging.topology import Stage
 from shared.operations.accounts import create_account, create_plan
-from shared.operations.cards import save_card
 from shared.operations.keys import KeyLimit, NewKey, create_key, create_platform_key
 from shared.operations.money import credit_account
+from shared.operations.payments.cards import save_card
+from shared.operations.payments.topups import create_topup, set_auto_topup
 from shared.operations.prices import set_price
-from shared.operations.topups import create_topup, set_auto_topup
 from workers.debit import Debiting
 from workers.pricing import Pricing
 

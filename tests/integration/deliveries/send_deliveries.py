@@ -6,8 +6,8 @@ import sys
 from shared.clock import utc_now
 from shared.db.engine import create_engine
 from shared.gateways.public_http import PublicHttp
-from shared.operations.delivery_loop import Deliveries
-from shared.operations.webhook_channel import WebhookChannel
+from shared.operations.delivery.delivery_loop import Deliveries
+from shared.operations.delivery.webhook_channel import WebhookChannel
 
 
 async def _main() -> None:

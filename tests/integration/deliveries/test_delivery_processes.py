@@ -24,7 +24,7 @@ from shared.messaging.envelope import messages_to
 from shared.messaging.stage_broker import stage_broker
 from shared.messaging.topology import Stage
 from shared.messaging.transport import open_transport
-from shared.operations.delivery_loop import LEASE
+from shared.operations.delivery.delivery_loop import LEASE
 from workers.notifications import Notifications
 
 _SENDING = Path(__file__).with_name("send_deliveries.py")

@@ -10,9 +10,9 @@ from hook_receiver import Post, Receiver, answers
 
 from shared.domain import deliveries as domain
 from shared.domain.alerts import AlertType
-from shared.operations import deliveries as operations
-from shared.operations import webhook_endpoints as endpoints
-from shared.operations.deliveries import make_digests
+from shared.operations.delivery import deliveries as operations
+from shared.operations.delivery import webhook_endpoints as endpoints
+from shared.operations.delivery.deliveries import make_digests
 
 _HOUR = timedelta(hours=1)
 

@@ -11,8 +11,8 @@ from hook_receiver import Receiver, answers, until
 from shared.domain.alerts import AlertType
 from shared.domain.deliveries import BACK_OFF
 from shared.domain.errors import RefusedError
-from shared.operations import delivery_loop
-from shared.operations import webhook_endpoints as endpoints
+from shared.operations.delivery import delivery_loop
+from shared.operations.delivery import webhook_endpoints as endpoints
 
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)

@@ -8,8 +8,8 @@ from hook_receiver import Receiver, answers
 
 from shared.domain.alerts import AlertType
 from shared.domain.errors import NotFoundError, RefusedError
-from shared.operations import webhook_endpoints as endpoints
-from shared.operations.webhook_endpoints import Changes
+from shared.operations.delivery import webhook_endpoints as endpoints
+from shared.operations.delivery.webhook_endpoints import Changes
 
 _HOUR = timedelta(hours=1)
 

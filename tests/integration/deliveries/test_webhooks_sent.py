@@ -9,7 +9,7 @@ from hook_receiver import Receiver
 from standardwebhooks import WebhookVerificationError
 
 from shared.domain.alerts import AlertType
-from shared.operations import webhook_endpoints as endpoints
+from shared.operations.delivery import webhook_endpoints as endpoints
 
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)

@@ -15,9 +15,9 @@ from shared.domain.alerts import AlertType, alert_data
 from shared.domain.levels import Level
 from shared.gateways.public_http import PublicHttp
 from shared.operations.accounts import create_account
-from shared.operations.delivery_loop import Deliveries
+from shared.operations.delivery.delivery_loop import Deliveries
+from shared.operations.delivery.webhook_channel import WebhookChannel
 from shared.operations.keys import create_key
-from shared.operations.webhook_channel import WebhookChannel
 
 _URL = "https://hooks.example/payg"
 _HOOKS = "/v1/billing/webhooks"

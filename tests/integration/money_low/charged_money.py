@@ -15,12 +15,12 @@ from shared.gateways.stripe_connection import StripeConnection
 from shared.gateways.stripe_disputes import StripeDisputes
 from shared.gateways.stripe_refunds import StripeRefunds
 from shared.operations.audit import audit
-from shared.operations.disputes import note_fraud_warning, settle_dispute
 from shared.operations.money import commit_transfers, read_account
-from shared.operations.payment_steps import Outcome
-from shared.operations.refund_requests import reserve_refund
-from shared.operations.refunds import settle_refund
-from shared.operations.settle import SettlePolicy
+from shared.operations.payments.disputes import note_fraud_warning, settle_dispute
+from shared.operations.payments.payment_steps import Outcome
+from shared.operations.payments.refund_requests import reserve_refund
+from shared.operations.payments.refunds import settle_refund
+from shared.operations.payments.settle import SettlePolicy
 
 POLICY = SettlePolicy(RETRY, GRACE)
 

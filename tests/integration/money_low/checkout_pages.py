@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 from low_money import DOLLAR, GRACE, RETRY, LowMoney, later
 
-from shared.operations.checkout import Checkouts, create_checkout
-from shared.operations.settle import SettlePolicy
+from shared.operations.payments.checkout import Checkouts, create_checkout
+from shared.operations.payments.settle import SettlePolicy
 
 
 def pay(topup: dict[str, Any], card: str = "pm_card_visa") -> None:

@@ -17,8 +17,8 @@ from shared.db.engine import create_engine
 from shared.domain.money import NANOS_PER_DOLLAR
 from shared.gateways.stripe_connection import StripeConnection
 from shared.gateways.stripe_payments import StripePayments
-from shared.operations.checkout import create_checkout
-from shared.operations.settle import SettlePolicy
+from shared.operations.payments.checkout import create_checkout
+from shared.operations.payments.settle import SettlePolicy
 from workers.topup import TopUps
 
 KEY = "asked once"

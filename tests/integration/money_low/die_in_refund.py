@@ -16,8 +16,8 @@ from shared.db.engine import create_engine
 from shared.gateways.stripe_connection import StripeConnection
 from shared.gateways.stripe_payments import StripePayments
 from shared.gateways.stripe_refunds import StripeRefunds
-from shared.operations.refunding import Refunding
-from shared.operations.settle import SettlePolicy
+from shared.operations.payments.refunding import Refunding
+from shared.operations.payments.settle import SettlePolicy
 
 
 async def _main() -> None:

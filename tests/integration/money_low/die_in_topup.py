@@ -20,7 +20,7 @@ from shared.clock import utc_now
 from shared.db.engine import create_engine
 from shared.gateways.stripe_connection import StripeConnection
 from shared.gateways.stripe_payments import StripePayments
-from shared.operations.settle import SettlePolicy
+from shared.operations.payments.settle import SettlePolicy
 from workers.topup import TopUps
 
 

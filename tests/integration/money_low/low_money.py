@@ -20,10 +20,10 @@ from shared.messaging.envelope import StageMessage
 from shared.messaging.topology import Stage
 from shared.operations.accounts import create_account
 from shared.operations.audit import audit
-from shared.operations.cards import save_card
 from shared.operations.money import credit_account
-from shared.operations.settle import SettlePolicy, settle
-from shared.operations.topups import create_topup, set_auto_topup
+from shared.operations.payments.cards import save_card
+from shared.operations.payments.settle import SettlePolicy, settle
+from shared.operations.payments.topups import create_topup, set_auto_topup
 from workers.thresholds import Thresholds
 from workers.topup import TopUps
 

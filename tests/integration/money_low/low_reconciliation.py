@@ -10,9 +10,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.clock import utc_now
-from shared.operations.mend import menders
-from shared.operations.reconcile import Reconciliation, Report
-from shared.operations.settle import SettlePolicy
+from shared.operations.payments.mend import menders
+from shared.operations.payments.reconcile import Reconciliation, Report
+from shared.operations.payments.settle import SettlePolicy
 
 #: So late that nothing is in flight any more.
 MINUTES = timedelta(minutes=5)

@@ -18,9 +18,9 @@ from sandbox.stripe.signatures import Signature
 from shared.clock import utc_now
 from shared.gateways.stripe_payments import Intent
 from shared.operations.audit import audit
-from shared.operations.event_handlers import event_handlers
-from shared.operations.settle import SettlePolicy
-from shared.operations.stripe_events import StripeEvents
+from shared.operations.payments.event_handlers import event_handlers
+from shared.operations.payments.settle import SettlePolicy
+from shared.operations.payments.stripe_events import StripeEvents
 from shared.settings import Settings
 
 _NO_BROKER = "amqp://127.0.0.1:9/"

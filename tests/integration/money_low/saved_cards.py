@@ -2,7 +2,7 @@
 
 from low_money import LowMoney
 
-from shared.operations.cards import list_cards, save_card
+from shared.operations.payments.cards import list_cards, save_card
 
 
 async def add(money: LowMoney, account_id: str, card: str = "pm_card_visa") -> str:

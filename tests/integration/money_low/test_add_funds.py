@@ -7,8 +7,8 @@ import pytest
 from low_money import DOLLAR, LowMoney
 
 from shared.domain.errors import NotFoundError, RefusedError
-from shared.operations.cards import save_card
-from shared.operations.topups import create_topup, list_topups
+from shared.operations.payments.cards import save_card
+from shared.operations.payments.topups import create_topup, list_topups
 
 CENT = DOLLAR // 100
 MOST = 999_999 * DOLLAR + 99 * CENT

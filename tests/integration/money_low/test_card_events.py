@@ -5,9 +5,9 @@ from low_money import LowMoney, later
 from saved_cards import add, cards, customer, delete_customer
 from stripe_spec import faults_of
 
-from shared.operations.card_events import CardEvents
-from shared.operations.cards import card_page, card_setup, remove_card
-from shared.operations.topups import show_auto_topup
+from shared.operations.payments.card_events import CardEvents
+from shared.operations.payments.cards import card_page, card_setup, remove_card
+from shared.operations.payments.topups import show_auto_topup
 
 
 def events(money: LowMoney) -> CardEvents:

@@ -17,7 +17,7 @@ from shared.gateways.stripe_connection import (
 )
 from shared.messaging.topology import Stage
 from shared.operations.audit import audit
-from shared.operations.cards import (
+from shared.operations.payments.cards import (
     card_page,
     card_setup,
     default_card,
@@ -25,7 +25,7 @@ from shared.operations.cards import (
     remove_card,
     save_card,
 )
-from shared.operations.topups import create_topup, set_auto_topup, show_auto_topup
+from shared.operations.payments.topups import create_topup, set_auto_topup, show_auto_topup
 
 
 async def turn_on(money: LowMoney, account_id: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from low_money import DAY, DOLLAR, LowMoney, elements, later
 from sqlalchemy import text
 
 from shared.messaging.topology import Stage
-from shared.operations.cards import list_cards, save_card
+from shared.operations.payments.cards import list_cards, save_card
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from checkout_pages import pay
 from die_in_checkout import KEY
 from low_money import DOLLAR, LowMoney
 
-from shared.operations.checkout import create_checkout
+from shared.operations.payments.checkout import create_checkout
 
 _SCRIPT = Path(__file__).with_name("die_in_checkout.py")
 _ROOT = Path(__file__).parents[3]

@@ -13,8 +13,8 @@ from shared.clock import utc_now
 from shared.db import topups
 from shared.domain.errors import NotFoundError, RefusedError
 from shared.gateways.stripe_connection import PaymentRefusedError
-from shared.operations.cards import save_card
-from shared.operations.checkout import create_checkout, open_page
+from shared.operations.payments.cards import save_card
+from shared.operations.payments.checkout import create_checkout, open_page
 
 _SESSIONS = "/v1/checkout/sessions"
 _FAULTS: dict[str, dict[str, Any]] = {

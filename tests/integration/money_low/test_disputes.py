@@ -11,7 +11,7 @@ from shared.clock import utc_now
 from shared.domain.errors import RefusedError
 from shared.gateways.stripe_disputes import StripeDispute, StripeDisputes
 from shared.messaging.topology import Stage
-from shared.operations.disputes import list_disputes, settle_dispute
+from shared.operations.payments.disputes import list_disputes, settle_dispute
 
 
 async def test_a_dispute_after_everything_was_spent_takes_the_balance_below_zero_and_freezes(

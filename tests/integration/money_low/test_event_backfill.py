@@ -19,9 +19,9 @@ from shared.gateways.stripe_connection import PaymentRefusedError, PaymentUnavai
 from shared.gateways.stripe_events import StripeEventList
 from shared.messaging.failure import is_transient
 from shared.messaging.stage_broker import stage_broker
-from shared.operations.event_backfill import LOOK_EVERY, EventBackfill
-from shared.operations.payment_steps import Outcome
-from shared.operations.stripe_events import StripeEvents
+from shared.operations.payments.event_backfill import LOOK_EVERY, EventBackfill
+from shared.operations.payments.payment_steps import Outcome
+from shared.operations.payments.stripe_events import StripeEvents
 from shared.settings import Settings
 from workers.clock import Clock
 

@@ -24,9 +24,9 @@ from shared.documents.invoice_pdf import render_invoice
 from shared.domain.errors import NotFoundError
 from shared.domain.invoice import InvalidDetailError, Issuer, Party
 from shared.operations.audit import audit
-from shared.operations.invoices import Invoicing, list_invoices, set_billing, show_invoice
-from shared.operations.settle import SettlePolicy
-from shared.operations.topups import create_topup, save_card
+from shared.operations.payments.invoices import Invoicing, list_invoices, set_billing, show_invoice
+from shared.operations.payments.settle import SettlePolicy
+from shared.operations.payments.topups import create_topup, save_card
 from workers.topup import TopUps
 
 _SCRIPT = Path(__file__).with_name("die_in_topup.py")

@@ -16,9 +16,9 @@ from low_money import DOLLAR, GRACE, LowMoney, until
 from low_processes import COOLDOWN_S, Processes, alerts_by_the_books, subscribed, usage
 
 from shared.operations.audit import audit
-from shared.operations.invoices import list_invoices
 from shared.operations.money import credit_account
-from shared.operations.topups import set_auto_topup
+from shared.operations.payments.invoices import list_invoices
+from shared.operations.payments.topups import set_auto_topup
 
 _WITHIN_S = 10.0
 _KILLS = 8

@@ -24,8 +24,8 @@ from shared.operations.alert_settings import OwnBounds, Quiet, set_alert_setting
 from shared.operations.audit import audit
 from shared.operations.keys import KeyLimit, create_key
 from shared.operations.money import credit_account
+from shared.operations.payments.topups import Caps, set_auto_topup
 from shared.operations.prices import set_price
-from shared.operations.topups import Caps, set_auto_topup
 from workers.debit import Debiting
 from workers.thresholds import Thresholds
 

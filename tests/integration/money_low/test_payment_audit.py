@@ -11,8 +11,8 @@ from shared.clock import utc_now
 from shared.domain.corrections import Correction
 from shared.domain.ledger import TransferKind
 from shared.operations.audit import audit
-from shared.operations.corrections import commit_corrections
 from shared.operations.money import read_account
+from shared.operations.payments.corrections import commit_corrections
 
 
 @pytest.fixture

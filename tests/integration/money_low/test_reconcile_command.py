@@ -25,7 +25,7 @@ from low_reconciliation import (
 
 from shared.clock import utc_now
 from shared.messaging.stage_broker import stage_broker
-from shared.operations.reconciliation_schedule import ReconciliationSchedule
+from shared.operations.payments.reconciliation_schedule import ReconciliationSchedule
 from shared.settings import Settings
 from workers.clock import Clock
 

@@ -17,8 +17,8 @@ from stripe_spec import faults_of
 from shared.clock import utc_now
 from shared.domain.payment_differences import Difference, DifferenceKind
 from shared.operations.audit import audit
-from shared.operations.payment_steps import Outcome
-from shared.operations.reconcile import Reconciliation, Report
+from shared.operations.payments.payment_steps import Outcome
+from shared.operations.payments.reconcile import Reconciliation, Report
 
 _HOUR = timedelta(hours=1)
 

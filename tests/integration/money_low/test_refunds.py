@@ -10,8 +10,8 @@ from low_money import DAY, DOLLAR, elements
 
 from shared.domain.errors import NotFoundError, RefusedError
 from shared.messaging.topology import Stage
-from shared.operations.refund_requests import list_refunds, reserve_refund
-from shared.operations.topups import create_topup
+from shared.operations.payments.refund_requests import list_refunds, reserve_refund
+from shared.operations.payments.topups import create_topup
 
 HOUR = timedelta(hours=1)
 

@@ -6,7 +6,7 @@ import pytest
 from low_money import GRACE, RETRY, LowMoney
 
 from shared.clock import utc_now
-from shared.operations.settle import SettlePolicy, settle
+from shared.operations.payments.settle import SettlePolicy, settle
 
 POLICY = SettlePolicy(RETRY, GRACE)
 

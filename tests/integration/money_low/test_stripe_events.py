@@ -23,8 +23,8 @@ from shared.clock import utc_now
 from shared.domain.errors import NotFoundError
 from shared.gateways.stripe_connection import StripeConnection
 from shared.gateways.stripe_payments import Intent, StripePayments
-from shared.operations.settle import SettlePolicy
-from shared.operations.stripe_events import StripeEvents, list_events, retry_events
+from shared.operations.payments.settle import SettlePolicy
+from shared.operations.payments.stripe_events import StripeEvents, list_events, retry_events
 from workers.topup import TopUps
 
 AFTER_RETRY = RETRY + timedelta(seconds=5)

@@ -16,7 +16,7 @@ from topup_accidents import (
 
 from shared.db.payment_steps import take_due_steps
 from shared.messaging.topology import Stage
-from shared.operations.topups import create_topup
+from shared.operations.payments.topups import create_topup
 
 
 async def test_one_by_hand_races_the_automatic_one_and_each_is_charged_once(money: LowMoney) -> None:

@@ -8,7 +8,7 @@ from low_money import COOLDOWN, DAY, DOLLAR, LowMoney, elements
 from topup_accidents import beside, stripe_of
 
 from shared.messaging.topology import Stage
-from shared.operations.topups import create_topup
+from shared.operations.payments.topups import create_topup
 
 SECONDS = timedelta(seconds=5)
 AUTHENTICATES = "pm_card_authenticationRequired"

@@ -11,7 +11,7 @@ from shared.clock import utc_now
 from shared.domain.errors import RefusedError
 from shared.domain.topup import next_day, next_month
 from shared.messaging.topology import Stage
-from shared.operations.topups import Caps, create_topup, set_auto_topup, show_auto_topup
+from shared.operations.payments.topups import Caps, create_topup, set_auto_topup, show_auto_topup
 
 SECOND = timedelta(seconds=1)
 FIVE_MINUTES = timedelta(minutes=5)

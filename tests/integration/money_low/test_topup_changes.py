@@ -14,7 +14,7 @@ from topup_accidents import (
     stripe_of,
 )
 
-from shared.operations.topups import save_card, set_auto_topup, switch_off_auto_topup
+from shared.operations.payments.topups import save_card, set_auto_topup, switch_off_auto_topup
 
 
 async def test_a_retry_charges_the_card_that_is_saved_by_then(money: LowMoney) -> None:

@@ -14,7 +14,7 @@ import pytest
 from low_money import LowMoney
 from topup_accidents import beside, stripe_of
 
-from shared.operations.topups import switch_off_auto_topup
+from shared.operations.payments.topups import switch_off_auto_topup
 
 _SCRIPT = Path(__file__).with_name("die_in_topup.py")
 _ROOT = Path(__file__).parents[3]

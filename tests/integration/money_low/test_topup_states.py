@@ -9,8 +9,8 @@ from low_money import COOLDOWN, DAY, DOLLAR, RETRY, LowMoney, elements, until
 from sqlalchemy import text
 
 from shared.messaging.topology import Stage
-from shared.operations.cards import save_card
 from shared.operations.money import credit_account
+from shared.operations.payments.cards import save_card
 
 SECONDS = timedelta(seconds=5)
 AFTER_RETRY = RETRY + SECONDS

@@ -16,8 +16,8 @@ from shared.db import topups
 from shared.domain.topup import TopupState as S
 from shared.domain.topup_states import TRANSITIONS, IllegalMoveError
 from shared.operations.audit import audit
-from shared.operations.topup_ends import quarantine_topup
-from shared.operations.topups import switch_off_auto_topup
+from shared.operations.payments.topup_ends import quarantine_topup
+from shared.operations.payments.topups import switch_off_auto_topup
 
 LATER = RETRY + timedelta(seconds=5)
 CREATE = {"path": "/v1/payment_intents", "method": "POST"}

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from stripe import StripeClient
 
 from shared.gateways.stripe_payments import StripePayments
-from shared.operations.settle import SettlePolicy
+from shared.operations.payments.settle import SettlePolicy
 from workers.topup import TopUps
 
 AFTER_RETRY = RETRY + timedelta(seconds=5)

@@ -14,7 +14,7 @@ from shared.db.topups import Topup
 from shared.domain.alerts import AlertType, alert_data
 from shared.domain.levels import level_of
 from shared.domain.topup import OPEN_STATES, TopupState
-from shared.operations.payment_steps import Outcome
+from shared.operations.payments.payment_steps import Outcome
 
 _SWITCHED_OFF = "automatic top-up was switched off before it was charged"
 _NOTHING_NEXT = {"next_step_at": None, "waits_until": None, "action_url": None}

@@ -22,11 +22,11 @@ from shared.gateways.stripe_connection import (
     PaymentUnavailableError,
 )
 from shared.gateways.stripe_payments import CardGoneError, Intent, StripePayments
-from shared.operations.charge_steps import Step, is_waiting, next_step
-from shared.operations.checkout import Checkouts
-from shared.operations.payment_steps import Outcome
-from shared.operations.settle import SettlePolicy, settle
-from shared.operations.topup_ends import cancel_unasked, give_up, quarantine_topup
+from shared.operations.payments.charge_steps import Step, is_waiting, next_step
+from shared.operations.payments.checkout import Checkouts
+from shared.operations.payments.payment_steps import Outcome
+from shared.operations.payments.settle import SettlePolicy, settle
+from shared.operations.payments.topup_ends import cancel_unasked, give_up, quarantine_topup
 
 #: A step that was begun is looked at again after so long, by whoever is there.
 _STEP_LEASE = timedelta(seconds=30)

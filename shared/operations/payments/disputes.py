@@ -21,11 +21,11 @@ from shared.domain.currency import nanos_of
 from shared.domain.ledger import TransferKind
 from shared.domain.refunds import dispute_cause, holds_money, needs_care, to_take_nanos
 from shared.gateways.stripe_disputes import StripeDispute, StripeDisputes
-from shared.operations.corrections import commit_corrections, lock_charge
 from shared.operations.money import read_account
-from shared.operations.payment_steps import Outcome
-from shared.operations.settle import SettlePolicy
-from shared.operations.suspension import suspend
+from shared.operations.payments.corrections import commit_corrections, lock_charge
+from shared.operations.payments.payment_steps import Outcome
+from shared.operations.payments.settle import SettlePolicy
+from shared.operations.payments.suspension import suspend
 
 
 async def settle_dispute(

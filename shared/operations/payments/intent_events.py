@@ -13,9 +13,9 @@ from shared.db.topups import Topup
 from shared.domain.currency import nanos_of
 from shared.domain.topup import OPEN_STATES, Channel, TopupState
 from shared.gateways.stripe_payments import CURRENCY, Intent, StripePayments
-from shared.operations.checkout import Checkouts
-from shared.operations.payment_steps import NotOursError, Outcome
-from shared.operations.settle import SettlePolicy, settle
+from shared.operations.payments.checkout import Checkouts
+from shared.operations.payments.payment_steps import NotOursError, Outcome
+from shared.operations.payments.settle import SettlePolicy, settle
 
 #: Where an intent stands before anything is taken: the answer that brings its id says the same, and more.
 _NOTHING_TAKEN = ("requires_payment_method", "requires_confirmation", "requires_action")

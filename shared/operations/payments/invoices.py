@@ -25,7 +25,7 @@ from shared.domain.invoice import (
     mail_address,
     one_line,
 )
-from shared.operations.payment_steps import Outcome
+from shared.operations.payments.payment_steps import Outcome
 
 log = structlog.get_logger(__name__)
 

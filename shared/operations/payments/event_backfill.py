@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db import stripe_progress
 from shared.gateways.stripe_events import KEPT_FOR, StripeEventList
-from shared.operations.stripe_events import StripeEvents
+from shared.operations.payments.stripe_events import StripeEvents
 
 log = structlog.get_logger(__name__)
 

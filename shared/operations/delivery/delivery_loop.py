@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from shared.db import deliveries as sql
 from shared.domain.deliveries import DeliveryError, DeliveryState, Receipt, Target, next_attempt
 from shared.messaging.failure import is_transient
-from shared.operations.deliveries import DeliveryChannel, event_of, make_digests, write_deliveries
+from shared.operations.delivery.deliveries import DeliveryChannel, event_of, make_digests, write_deliveries
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ from shared.domain.alerts import AlertType
 from shared.domain.errors import MalformedError, NotFoundError, RefusedError
 from shared.gateways.smtp import mailbox
 from shared.ids import new_id
-from shared.operations.mail_channel import MOST_REFUSALS
+from shared.operations.delivery.mail_channel import MOST_REFUSALS
 
 _MOST_RECIPIENTS = 20
 

@@ -4,10 +4,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.clock import utc_now
 from shared.gateways.public_http import PublicHttp
-from shared.operations.deliveries import DeliveryChannel
-from shared.operations.delivery_loop import Deliveries
-from shared.operations.mail_channel import configured_mail
-from shared.operations.webhook_channel import WebhookChannel
+from shared.operations.delivery.deliveries import DeliveryChannel
+from shared.operations.delivery.delivery_loop import Deliveries
+from shared.operations.delivery.mail_channel import configured_mail
+from shared.operations.delivery.webhook_channel import WebhookChannel
 from shared.settings import Settings
 
 

@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.db import cards as sql
 from shared.gateways.stripe_cards import StripeCards
 from shared.gateways.stripe_payments import StripePayments
-from shared.operations.cards import DELETED, adopt_card, lose_card
-from shared.operations.payment_steps import Outcome
+from shared.operations.payments.cards import DELETED, adopt_card, lose_card
+from shared.operations.payments.payment_steps import Outcome
 
 
 class CardEvents:

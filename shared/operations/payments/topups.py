@@ -22,7 +22,7 @@ from shared.domain.topup import (
 )
 from shared.gateways.stripe_payments import StripePayments
 from shared.ids import new_id
-from shared.operations.cards import account_exists, save_card
+from shared.operations.payments.cards import account_exists, save_card
 
 
 class Caps(TypedDict, total=False):

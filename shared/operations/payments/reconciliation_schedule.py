@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db import stripe_progress
-from shared.operations.reconcile import LOOK_BACK, TASK, Reconciliation, compared_until
+from shared.operations.payments.reconcile import LOOK_BACK, TASK, Reconciliation, compared_until
 
 log = structlog.get_logger(__name__)
 

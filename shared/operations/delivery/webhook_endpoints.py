@@ -20,7 +20,7 @@ from shared.domain.deliveries import DIGEST_TYPE, Channel, DeliveryState, Target
 from shared.domain.errors import NotFoundError, RefusedError
 from shared.gateways.webhook_signatures import new_webhook_secret
 from shared.ids import new_id
-from shared.operations.deliveries import new_deliveries
+from shared.operations.delivery.deliveries import new_deliveries
 
 MOST_ENDPOINTS = 20
 OLD_SECRET_GOOD_FOR = timedelta(hours=24)

@@ -14,7 +14,7 @@ from shared.gateways.stripe_cards import Card, StripeCards
 from shared.gateways.stripe_checkout import StripeCheckout
 from shared.gateways.stripe_payments import StripePayments
 from shared.ids import new_id
-from shared.operations.suspension import suspend
+from shared.operations.payments.suspension import suspend
 
 REMOVED = "the card that was charged was removed: choose another with `payg card default`, then turn it on"
 DELETED = "its customer was deleted at Stripe, and the card with it: add one with `payg card add`"

@@ -9,14 +9,14 @@ from shared.clock import utc_now
 from shared.gateways.stripe_disputes import StripeDisputes
 from shared.gateways.stripe_payments import StripePayments
 from shared.gateways.stripe_refunds import StripeRefunds
-from shared.operations.card_events import CardEvents
-from shared.operations.checkout import Checkouts
-from shared.operations.disputes import note_fraud_warning, settle_dispute
-from shared.operations.intent_events import IntentEvents
-from shared.operations.payment_steps import Outcome
-from shared.operations.refunds import settle_refund
-from shared.operations.settle import SettlePolicy, settle_policy
-from shared.operations.stripe_events import Handler, StripeEvents
+from shared.operations.payments.card_events import CardEvents
+from shared.operations.payments.checkout import Checkouts
+from shared.operations.payments.disputes import note_fraud_warning, settle_dispute
+from shared.operations.payments.intent_events import IntentEvents
+from shared.operations.payments.payment_steps import Outcome
+from shared.operations.payments.refunds import settle_refund
+from shared.operations.payments.settle import SettlePolicy, settle_policy
+from shared.operations.payments.stripe_events import Handler, StripeEvents
 from shared.settings import Settings
 
 

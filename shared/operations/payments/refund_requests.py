@@ -20,9 +20,9 @@ from shared.domain.money import format_dollars
 from shared.domain.refunds import RefundState, holds_money, refundable_nanos
 from shared.domain.topup import NANOS_PER_CENT, TopupState
 from shared.ids import new_id
-from shared.operations.corrections import commit_corrections
 from shared.operations.money import read_account
-from shared.operations.refunds import book_refund, reservation
+from shared.operations.payments.corrections import commit_corrections
+from shared.operations.payments.refunds import book_refund, reservation
 
 
 async def reserve_refund(

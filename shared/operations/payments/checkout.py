@@ -20,11 +20,11 @@ from shared.gateways.stripe_cards import StripeCards
 from shared.gateways.stripe_checkout import Session, StripeCheckout
 from shared.gateways.stripe_connection import PaymentRefusedError, PaymentUnavailableError
 from shared.gateways.stripe_payments import StripePayments
-from shared.operations.cards import account_exists, adopt_card, customer_of, required
-from shared.operations.payment_steps import Outcome
-from shared.operations.settle import SettlePolicy, settle
-from shared.operations.topup_ends import give_up, quarantine_topup
-from shared.operations.topups import ask, asked, asked_before, check_amount, show_topup
+from shared.operations.payments.cards import account_exists, adopt_card, customer_of, required
+from shared.operations.payments.payment_steps import Outcome
+from shared.operations.payments.settle import SettlePolicy, settle
+from shared.operations.payments.topup_ends import give_up, quarantine_topup
+from shared.operations.payments.topups import ask, asked, asked_before, check_amount, show_topup
 
 #: Stripe takes 30 minutes to 24 hours from its own now: an hour is for clocks that differ.
 _PAGE_LIVES = timedelta(hours=23)

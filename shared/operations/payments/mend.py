@@ -16,11 +16,11 @@ from shared.domain.topup import Channel
 from shared.gateways.stripe_disputes import StripeDisputes
 from shared.gateways.stripe_payments import StripePayments
 from shared.gateways.stripe_refunds import StripeRefunds
-from shared.operations.checkout import Checkouts
-from shared.operations.disputes import settle_dispute
-from shared.operations.payment_steps import Outcome
-from shared.operations.refunds import settle_refund
-from shared.operations.settle import SettlePolicy, settle
+from shared.operations.payments.checkout import Checkouts
+from shared.operations.payments.disputes import settle_dispute
+from shared.operations.payments.payment_steps import Outcome
+from shared.operations.payments.refunds import settle_refund
+from shared.operations.payments.settle import SettlePolicy, settle
 
 #: Raises PaymentUnavailableError, PaymentRefusedError.
 Mender = Callable[[Difference], Awaitable[Outcome]]

@@ -12,7 +12,7 @@ from shared.db.alert_settings import load_bounds
 from shared.db.alerts import NewAlert, insert_alerts
 from shared.domain.alerts import AlertType, alert_data
 from shared.domain.levels import level_of
-from shared.operations.payment_steps import Outcome
+from shared.operations.payments.payment_steps import Outcome
 
 
 async def suspend(

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.db import stripe_events as sql
 from shared.domain.errors import NotFoundError
 from shared.domain.stripe_event import StripeEvent
-from shared.operations.payment_steps import NotOursError, Outcome
+from shared.operations.payments.payment_steps import NotOursError, Outcome
 
 log = structlog.get_logger(__name__)
 

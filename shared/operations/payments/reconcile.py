@@ -22,8 +22,8 @@ from shared.domain.reconciliation import IN_FLIGHT, AtStripe, Comparison, Wanted
 from shared.gateways.stripe_connection import PaymentRefusedError, PaymentUnavailableError
 from shared.gateways.stripe_payments import CURRENCY, StripePayments
 from shared.gateways.stripe_reports import StripeReports, Window
-from shared.operations.differences import shown
-from shared.operations.mend import Mender
+from shared.operations.payments.differences import shown
+from shared.operations.payments.mend import Mender
 
 TASK = "reconciliation"
 #: How far back a comparison goes where none was made before, and one that is to be thorough.

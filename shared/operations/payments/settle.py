@@ -31,10 +31,10 @@ from shared.domain.topup import (
 )
 from shared.domain.topup_states import may_become
 from shared.gateways.stripe_payments import CURRENCY, Intent
-from shared.operations.charge_steps import is_new_decline
 from shared.operations.money import commit_transfers, read_account
-from shared.operations.payment_steps import Outcome
-from shared.operations.topup_ends import notes, quarantine, switch_off, topup_alert
+from shared.operations.payments.charge_steps import is_new_decline
+from shared.operations.payments.payment_steps import Outcome
+from shared.operations.payments.topup_ends import notes, quarantine, switch_off, topup_alert
 from shared.settings import Settings
 
 _NOW = timedelta(0)

@@ -20,9 +20,9 @@ from shared.gateways.stripe_refunds import (
     StripeRefund,
     StripeRefunds,
 )
-from shared.operations.payment_steps import Outcome
-from shared.operations.refunds import fail_refund, quarantine_refund, settle_refund
-from shared.operations.settle import SettlePolicy
+from shared.operations.payments.payment_steps import Outcome
+from shared.operations.payments.refunds import fail_refund, quarantine_refund, settle_refund
+from shared.operations.payments.settle import SettlePolicy
 
 
 class Refunding:

@@ -23,12 +23,12 @@ from shared.domain.money import format_dollars
 from shared.domain.refunds import RefundState, moves_ahead, refund_cause, state_at_stripe
 from shared.gateways.stripe_refunds import StripeRefund
 from shared.ids import new_id
-from shared.operations.corrections import NotYetError, commit_corrections, lock_charge
-from shared.operations.disputes import take_what_is_left
 from shared.operations.money import read_account
-from shared.operations.payment_steps import Outcome
-from shared.operations.settle import SettlePolicy
-from shared.operations.suspension import suspend
+from shared.operations.payments.corrections import NotYetError, commit_corrections, lock_charge
+from shared.operations.payments.disputes import take_what_is_left
+from shared.operations.payments.payment_steps import Outcome
+from shared.operations.payments.settle import SettlePolicy
+from shared.operations.payments.suspension import suspend
 
 log = structlog.get_logger(__name__)
 

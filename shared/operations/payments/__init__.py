@@ -1,0 +1,1 @@
+"""Top-ups, cards, refunds, disputes, invoices: what Stripe and the books say to each other."""
