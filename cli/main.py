@@ -29,6 +29,7 @@ from cli.commands import (
     statements,
     system,
     topups,
+    trace,
     verify,
     webhooks,
 )
@@ -69,7 +70,7 @@ for group in (
     reconcile.differences,
 ):
     app.add_typer(group)
-for module in (system, processes, refunds, reconcile, verify, asyncapi):
+for module in (system, processes, refunds, reconcile, verify, asyncapi, trace):
     module.register(app)
 periods.register(books.usage)
 alert_settings.register(accounts.app)

@@ -1,5 +1,6 @@
 """payg dead-letters: list, replay."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +24,7 @@ def list_() -> None:
     """List dead letters, and leave them where they are."""
 
     async def read(_engine: AsyncEngine, transport: Transport) -> list[dict[str, Any]]:
-        return [_shown(letter) async for letter in transport.dead_letters(_queues())]
+        return [letter async for letter in dead_letters(transport)]
 
     print_list(with_transport(read), _COLUMNS, "no dead letters")
 
@@ -36,6 +37,12 @@ def replay() -> None:
         return await transport.replay_dead_letters(_queues())
 
     print_object({"replayed": with_transport(send)})
+
+
+async def dead_letters(transport: Transport) -> AsyncIterator[dict[str, Any]]:
+    """Yield dead letters as people see them."""
+    async for letter in transport.dead_letters(_queues()):
+        yield _shown(letter)
 
 
 def _queues() -> list[str]:

@@ -2,10 +2,9 @@
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from payg_command import Done, Inside, Payg, environment
+from payg_command import Done, Inside, Payg, migrated
 
 from cli.main import main
 from sandbox.servers import Postgres, RabbitMQ
@@ -14,15 +13,8 @@ from shared.settings import load_settings
 
 @pytest.fixture(scope="session")
 def payg(postgres: Postgres, rabbitmq: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Payg]:
-    postgres.create_database("commands")
-    rabbitmq.ctl("add_vhost", "commands")
-    rabbitmq.ctl("set_permissions", "-p", "commands", "guest", ".*", ".*", ".*")
-    directory: Path = tmp_path_factory.mktemp("commands")
-    urls = {"PAYG_DATABASE_URL": postgres.url_of("commands"), "PAYG_BROKER_URL": f"{rabbitmq.url}commands"}
-    payg = Payg(environment(**urls), directory)
-    assert payg("migrate").object == {"migrated": True}
-    yield payg
-    postgres.drop_database("commands")
+    with migrated(postgres, rabbitmq, "commands", tmp_path_factory.mktemp("commands")) as payg:
+        yield payg
 
 
 @pytest.fixture

@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from sandbox.servers import Postgres, RabbitMQ
 
 PAYG = Path(sys.executable).with_name("payg")
 
@@ -74,6 +77,19 @@ class Payg:
 
 #: Runs a command line in this process.
 Inside = Callable[[str], Done]
+
+
+@contextmanager
+def migrated(postgres: Postgres, rabbitmq: RabbitMQ, name: str, directory: Path) -> Iterator[Payg]:
+    """Yield the command with a migrated database and a virtual host of that name."""
+    postgres.create_database(name)
+    rabbitmq.ctl("add_vhost", name)
+    rabbitmq.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+    urls = {"PAYG_DATABASE_URL": postgres.url_of(name), "PAYG_BROKER_URL": f"{rabbitmq.url}{name}"}
+    payg = Payg(environment(**urls), directory)
+    assert payg("migrate").object == {"migrated": True}
+    yield payg
+    postgres.drop_database(name)
 
 
 def environment(**settings: str) -> dict[str, str]:
