@@ -1,11 +1,11 @@
 """What is parked is found by its event, an alert by its number, and a delivery by its alert.
 
-Revision ID: 0022
+Revision ID: 0015
 """
 
 from alembic import op
 
-revision = "0022"
+revision = "0015"
 down_revision = "0014"
 branch_labels = None
 depends_on = None
