@@ -80,9 +80,12 @@ def read_export(lines: Iterable[bytes]) -> tuple[Mapping[str, Any] | None, Itera
 
 
 def read_json(text: bytes, where: str) -> Mapping[str, Any]:
-    """Return a JSON object; raises StatementFault."""
+    """Return a JSON object in UTF-8; raises StatementFault."""
     try:
-        element = json.loads(text, object_pairs_hook=_once)
+        element = json.loads(text.decode("utf-8-sig"), object_pairs_hook=_once)
+        if rb"\u" in text:
+            # Half of a surrogate pair can be read, and then not be written for a hash.
+            json.dumps(element, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise StatementFault(where, f"it is not JSON: {error}") from None
     if not isinstance(element, dict):
