@@ -138,6 +138,17 @@ def test_an_export_is_checked_and_its_fault_named(data: st.DataObject) -> None:
         assert isinstance(_checked(lines), Checked)
 
 
+@pytest.mark.parametrize(
+    "time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-09-21T00:00:00"]
+)
+def test_an_entry_at_no_instant_that_can_be_is_a_fault(time: str) -> None:
+    entry = LINES[1]["entry"] | {"occurred_at": time}
+    lines = [json.dumps(line).encode() for line in [LINES[0], {"entry": entry}, *LINES[2:]]]
+    fault = _checked(lines).fault
+    assert fault is not None
+    assert fault.where == "the first entry"
+
+
 @fuzzed
 @given(st.text() | st.from_regex(r"[0-9a-fA-F]{60,66}|[A-Za-z0-9+/_-]{40,46}=?", fullmatch=True))
 def test_a_key_is_32_bytes_or_no_key(text: str) -> None:
