@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up install install-dev servers check format lock chaos litellm bench clean
+.PHONY: help demo test up install install-dev servers check format lock chaos fuzz litellm bench clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ format: install-dev ## Format the code
 
 chaos: install-dev servers ## A longer campaign of kills: make chaos KILLS=500 SEED=3
 	@PAYG_CHAOS_KILLS=$(or $(KILLS),500) PAYG_CHAOS_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/chaos
+
+fuzz: install-dev ## More harm to every decoder: make fuzz EXAMPLES=20000
+	@PAYG_FUZZ_EXAMPLES=$(or $(EXAMPLES),2000) $(BIN)/python -m pytest tests/domain/test_fuzzed_decoders.py
 
 litellm: install-dev servers ## Test the callback for LiteLLM's proxy with the LiteLLM it is pinned to (400 MB)
 	@$(PIP) install -e '.[litellm]'

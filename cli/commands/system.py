@@ -123,5 +123,5 @@ def _events(file: Path) -> Iterator[msgspec.Raw]:
 def _decoded(text: bytes, kind: type[Decoded], file: Path, line: int) -> Decoded:
     try:
         return msgspec.json.decode(text, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PaygError(f"{file}, line {line}: not JSON: {error}") from None

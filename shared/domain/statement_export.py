@@ -11,9 +11,9 @@ An entry has the fields that the hash chain covers, and its hash; a usage row th
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -46,7 +46,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     quota_after_nanos: int
     cycle_spent_after_nanos: int
     cause: str
-    occurred_at: datetime
+    occurred_at: Annotated[datetime, msgspec.Meta(tz=True)]
     rows_digest: str | None
     hash: str
 
@@ -80,9 +80,12 @@ def read_export(lines: Iterable[bytes]) -> tuple[Mapping[str, Any] | None, Itera
 
 
 def read_json(text: bytes, where: str) -> Mapping[str, Any]:
-    """Return a JSON object; raises StatementFault."""
+    """Return a JSON object in UTF-8; raises StatementFault."""
     try:
-        element = json.loads(text, object_pairs_hook=_once)
+        element = json.loads(text.decode("utf-8-sig"), object_pairs_hook=_once)
+        if rb"\u" in text:
+            # Half of a surrogate pair can be read, and then not be written for a hash.
+            json.dumps(element, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise StatementFault(where, f"it is not JSON: {error}") from None
     if not isinstance(element, dict):
@@ -122,10 +125,13 @@ def _transfer(fields: Any, before: Exported | None) -> Transfer:  # noqa: ANN401
     try:
         entry = msgspec.convert(fields, _Entry)
         digest = None if entry.rows_digest is None else bytes.fromhex(entry.rows_digest)
-        transfer = Transfer(
-            **msgspec.structs.asdict(entry) | {"hash": bytes.fromhex(entry.hash), "rows_digest": digest}
-        )
-    except (msgspec.ValidationError, ValueError) as error:
+        read = {
+            "occurred_at": entry.occurred_at.astimezone(UTC),
+            "hash": bytes.fromhex(entry.hash),
+            "rows_digest": digest,
+        }
+        transfer = Transfer(**msgspec.structs.asdict(entry) | read)
+    except (msgspec.ValidationError, ValueError, OverflowError) as error:
         raise StatementFault(where, f"it cannot be read: {error}") from None
     if (entry.hash, entry.rows_digest) != (transfer.hash.hex(), digest.hex() if digest else None):
         raise StatementFault(where, "a hash is not written in hex")

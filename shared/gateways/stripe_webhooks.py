@@ -58,7 +58,7 @@ def read_webhook(body: bytes, signature: str | None, secrets: Sequence[str], now
     _verify(body, signature, secrets, now)
     try:
         told = msgspec.json.decode(body, type=_Event)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise WebhookRefusedError(f"the body is signed, but is no event of Stripe: {error}") from error
     about, created_at = told.data.object.id, datetime.fromtimestamp(told.created, UTC)
     event = StripeEvent(told.id, told.type, about, created_at) if about else None

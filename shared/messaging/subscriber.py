@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from shared.domain.alert_events import AlertEvent
-from shared.messaging.transport import AlertConsumer, Delivery, TransportError, open_transport
+from shared.messaging.transport import AlertConsumer, TransportError, open_transport
 
 log = structlog.get_logger(__name__)
 
@@ -95,7 +95,7 @@ class Subscriber:
             self._replay = None
 
     async def _hand_over_all(self, consumer: AlertConsumer, handle: Handler) -> None:
-        arrived = [(_event_of(delivery), delivery) for delivery in await consumer.receive(self._settle_s)]
+        arrived = [(event_of(delivery.body), delivery) for delivery in await consumer.receive(self._settle_s)]
         for event, delivery in sorted(arrived, key=lambda each: each[0].sequence if each[0] else 0):
             if event is not None:
                 await self._hand_over(event, handle)
@@ -110,10 +110,11 @@ class Subscriber:
             del self._known[next(iter(self._known))]
 
 
-def _event_of(delivery: Delivery) -> AlertEvent | None:
+def event_of(body: bytes) -> AlertEvent | None:
+    """Return the event in a message, None (and an error in the log) where it holds none."""
     try:
-        return _decoder.decode(delivery.body)
-    except msgspec.DecodeError as error:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         log.exception("a message on the exchange of alerts is no event", error=str(error))
         return None
 

@@ -127,6 +127,11 @@ def test_a_file_that_is_not_there_is_one_line_and_status_1(payg: Payg) -> None:
     payg("publish", "nowhere.jsonl").assert_fails(1, "nowhere.jsonl")
 
 
+def test_a_line_that_is_nested_too_deeply_is_named(payg: Payg) -> None:
+    deep = "[" * 50_000 + "]" * 50_000
+    payg("publish", "-", stdin=f'{{"id": "1"}}\n{{"x": {deep}}}\n').assert_fails(1, "line 2")
+
+
 def test_settings_may_stand_in_a_file_of_the_directory(payg: Payg, tmp_path: Path) -> None:
     file = tmp_path / ".payg" / "env"
     file.parent.mkdir()

@@ -127,8 +127,11 @@ async def test_only_what_the_routing_key_matches_comes(broker: BrokerOfTest) -> 
 
 async def test_what_is_no_event_is_passed_over(broker: BrokerOfTest) -> None:
     await subscribed(broker)
+    good = msgspec.json.encode(event(2) | {"data": {"account_id": "@"}})
+    deep, no_text = b"[" * 50_000 + b"]" * 50_000, b'"\xff"'
     async with broker.transport() as transport:
-        await transport.publish_alert(b"not JSON", "balance.low")
+        for body in (b"not JSON", good.replace(b'"@"', deep), good.replace(b'"@"', no_text)):
+            await transport.publish_alert(body, "balance.low")
     await publish(broker, 1)
     handled = Handled()
     async with running(Subscriber(broker.url, QUEUE), handled):

@@ -104,7 +104,17 @@ async def test_a_secret_is_replaced_without_a_webhook_lost(
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"not JSON", b"[]", b"7", b"{}", b'{"object": "event"}', b"\xff\xfe", b'{"id": "\xed\xa0\x80"}'],
+    [
+        b"",
+        b"not JSON",
+        b"[]",
+        b"7",
+        b"{}",
+        b'{"object": "event"}',
+        b"\xff\xfe",
+        b'{"id": "\xed\xa0\x80"}',
+        b'{"x": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+    ],
 )
 async def test_a_signed_body_that_is_no_event_is_refused(
     money: LowMoney, webhooks: Webhooks, body: bytes
