@@ -121,7 +121,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         415: "the content type is another",
         422: "a field is missing or malformed",
         429: "too many requests for this key",
-        503: "a server behind is away; try again later",
+        503: "a server behind is away, or there is too much to do; try again later",
     }.items()
 }
 

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
+from typing import Literal
 from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -89,6 +90,77 @@ def _announced_too_large(scope: Scope, max_bytes: int) -> ApiError | None:
 
 def _too_large(max_bytes: int) -> ApiError:
     return ApiError(413, "too_large", f"a body has at most {max_bytes} bytes")
+
+
+class Shedding:
+    """ASGI middleware: 503 with Retry-After for requests beyond ``at_most`` at once, before they cost much.
+
+    A request counts from when its body is in, so that slow clients take nobody's place, until its answer
+    begins, so that streams and downloads do not either. ``never_refused`` are the paths of probes.
+    """
+
+    def __init__(self, app: ASGIApp, at_most: int, never_refused: Collection[str]) -> None:
+        self._app = app
+        self._at_most = at_most
+        self._never_refused = never_refused
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in self._never_refused:
+            await self._app(scope, receive, send)
+            return
+        place = _Place(self)
+
+        async def receiving() -> Message:
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                place.take()
+            return message
+
+        async def sending(message: Message) -> None:
+            place.give_back()
+            await send(message)
+
+        try:
+            if not _has_body(scope):
+                place.take()
+            await self._app(scope, receiving, sending)
+        except ApiError as refused:
+            await refused.response()(scope, receive, send)
+        finally:
+            place.give_back()
+
+    def enter(self) -> None:
+        """Count one more; raises ApiError where there are enough."""
+        if self._under_way >= self._at_most:
+            raise ApiError(503, "overloaded", "too much is under way; try again in a moment", retry_after_s=1)
+        self._under_way += 1
+
+    def leave(self) -> None:
+        """Count one less."""
+        self._under_way -= 1
+
+
+class _Place:
+    """The one place that a request takes, once, and gives back, once."""
+
+    def __init__(self, shedding: Shedding) -> None:
+        self._shedding = shedding
+        self._state: Literal["none", "taken", "over"] = "none"
+
+    def take(self) -> None:
+        if self._state == "none":
+            self._shedding.enter()
+            self._state = "taken"
+
+    def give_back(self) -> None:
+        if self._state == "taken":
+            self._shedding.leave()
+        self._state = "over"
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
 
 
 class SendLimit:

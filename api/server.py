@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from api.console.app import create_console
 from api.errors import answer_errors
-from api.limits import RequestLimits, SendLimit
+from api.limits import RequestLimits, SendLimit, Shedding
 from api.metrics import Measured
 from api.routes import (
     alert_mail,
@@ -40,6 +40,8 @@ _MAX_BODY_BYTES = 1024 * 1024
 #: What usage takes over AMQP it takes over HTTP.
 _LARGE_BODIES = {"/v1/usage": MAX_BODY_BYTES}
 _BODY_WITHIN_S = 30.0
+#: What must be answered most of all when there is too much to do.
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 #: Who takes nothing of an answer for so long is let go.
 _SEND_TIMEOUT_S = 30.0
 _ROUTES = (
@@ -86,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
         body_within_s=_BODY_WITHIN_S,
     )
     app.add_middleware(SendLimit, timeout_s=_SEND_TIMEOUT_S)
+    app.add_middleware(Shedding, at_most=settings.max_in_flight, never_refused=_PROBES)
     app.add_middleware(Measured, metrics=services.metrics)
     answer_errors(app)
     for routes in _ROUTES:

@@ -166,6 +166,9 @@ class Settings(BaseSettings):
     rate_limit_per_s: int = Field(
         200, ge=0, description="requests a second that one key may make; 0 for as many as it likes"
     )
+    max_in_flight: int = Field(
+        500, ge=1, description="requests that one process of the HTTP tier works on at once; 503 beyond them"
+    )
     log_level: str = Field("info", description="debug, info, warning or error")
 
     @model_validator(mode="after")

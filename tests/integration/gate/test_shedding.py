@@ -3,7 +3,8 @@
 import asyncio
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import pytest
@@ -44,8 +45,7 @@ async def test_whoever_gets_no_connection_of_the_pool_is_told_to_come_back(
     headers = {"Authorization": f"Bearer {payer.api_key}"}
     async with httpx.AsyncClient(base_url=api_url, headers=headers, timeout=60) as owner:
         assert (await owner.get("/api/user/self")).status_code == 200
-        async with engine.begin() as blocking:
-            await blocking.execute(LOCK, {"id": payer.account_id})
+        async with locked(engine, payer):
             asked = [asyncio.create_task(owner.get("/api/user/self")) for _ in range(25)]
             done, held = await asyncio.wait(asked, timeout=8)
             assert len(held) == 10
@@ -54,6 +54,53 @@ async def test_whoever_gets_no_connection_of_the_pool_is_told_to_come_back(
             assert_away(await owner.get("/v1/billing/balance"))
         assert {(await each).status_code for each in held} == {200}
         assert (await owner.get("/v1/billing/balance")).status_code == 200
+
+
+@asynccontextmanager
+async def locked(engine: AsyncEngine, payer: Payer) -> AsyncIterator[None]:
+    """Hold up whoever asks for what was spent."""
+    async with engine.begin() as blocking:
+        await blocking.execute(LOCK, {"id": payer.account_id})
+        yield
+
+
+async def test_what_is_too_much_is_told_to_come_back_and_the_rest_is_served(
+    engine: AsyncEngine, api_settings: Settings, payer: Payer
+) -> None:
+    owner = {"Authorization": f"Bearer {payer.api_key}"}
+    with serving(api_settings.model_copy(update={"max_in_flight": 4})) as api:
+        async with httpx.AsyncClient(base_url=api, headers=owner, timeout=60) as client:
+            assert (await client.get("/api/user/self")).status_code == 200
+            async with locked(engine, payer):
+                asked = [asyncio.create_task(client.get("/api/user/self")) for _ in range(40)]
+                refused, served = await asyncio.wait(asked, timeout=4)
+                assert len(served) == 4
+                for each in refused:
+                    assert_away(each.result(), "overloaded")
+                assert_away(await client.post("/v1/authorize", json={"model": "test-model"}), "overloaded")
+                for probe in ("/healthz", "/readyz", "/metrics"):
+                    assert (await client.get(probe)).status_code == 200
+            assert {(await each).status_code for each in served} == {200}
+            for _ in range(10):  # whoever was answered or refused left no place taken
+                assert (await client.get("/v1/billing/balance")).status_code == 200
+
+
+async def test_slow_clients_and_streams_take_nobodys_place(api_settings: Settings, payer: Payer) -> None:
+    owner = {"Authorization": f"Bearer {payer.api_key}"}
+    slow = b"POST /v1/authorize HTTP/1.1\r\nHost: payg\r\nContent-Length: 100\r\n\r\n{"
+    with serving(api_settings.model_copy(update={"max_in_flight": 1})) as api:
+        at = httpx.URL(api)
+        async with AsyncExitStack() as stack:
+            for _ in range(3):
+                _, writer = await asyncio.open_connection(at.host, at.port)
+                stack.callback(writer.close)
+                writer.write(slow)
+                await writer.drain()
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url=api, headers=owner))
+            for _ in range(3):
+                stream = await stack.enter_async_context(client.stream("GET", "/v1/billing/events"))
+                assert stream.status_code == 200
+            assert (await client.get("/v1/billing/balance")).status_code == 200
 
 
 @pytest.fixture
