@@ -59,16 +59,18 @@ async def _account(engine: AsyncEngine, number: int, plan: str) -> AlertAccount:
         fallback=planned,
         spending_limit_nanos=40 * _CENT if planned else None,
     )
-    await add_funds(engine, account_id)
+    await fill_up(engine, account_id)
     limited = await create_key(engine, account_id, "limited", KeyLimit(15 * _CENT, "day"))
     if number % 3:
         await set_alert_settings(engine, account_id, bounds=_BOUNDS, rules=_RULES)
     return AlertAccount(account_id, key, limited)
 
 
-async def add_funds(engine: AsyncEngine, account_id: str) -> None:
-    """Add a dollar."""
-    await money.credit_account(engine, account_id, NANOS_PER_DOLLAR, "for the day", _GRACE)
+async def fill_up(engine: AsyncEngine, account_id: str) -> None:
+    """Bring a balance to a dollar, or a little above."""
+    balance = (await accounts.show_account(engine, account_id))["balance_nanos"]
+    amount_nanos = max(_CENT, NANOS_PER_DOLLAR - balance)
+    await money.credit_account(engine, account_id, amount_nanos, "for the day", _GRACE)
 
 
 def day_of_traffic(told: Sequence[AlertAccount], records: int, seed: int) -> list[dict[str, Any]]:

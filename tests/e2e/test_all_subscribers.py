@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from e2e_alert_accounts import AlertAccount, add_funds, create_accounts, day_of_traffic
+from e2e_alert_accounts import AlertAccount, create_accounts, day_of_traffic, fill_up
 from e2e_alerts import expected_alerts
 from e2e_reference import assert_books_match
 from e2e_rules import Crossing, expected_crossings
@@ -37,6 +37,14 @@ _KILLS = 20
 _BETWEEN_KILLS_S = 0.5
 _SEED = 5
 _BALANCE_TYPES = [type_ for type_ in AlertType if type_.startswith("balance.")]
+#: What such a day brings to somebody, at the least.
+_KINDS = {
+    *_BALANCE_TYPES,
+    AlertType.QUOTA_EXHAUSTED,
+    AlertType.SPENDING_LIMIT_REACHED,
+    AlertType.KEY_LIMIT_REACHED,
+    *(type_ for type_ in AlertType if type_.startswith("rule.")),
+}
 #: A receiver that was away is tried again minutes later; that time passes at once.
 _LATER = text("UPDATE alert_deliveries SET next_attempt_at = now() WHERE state = 'waiting'")
 _UNSENT = text("SELECT count(*) FROM alert_deliveries WHERE state <> 'sent'")
@@ -73,6 +81,7 @@ async def test_each_kind_of_subscriber_is_told_what_the_books_lead_to(
             with hook, mail:
                 assert await drained(engine, settings, timeout_s=90) is None
                 expected = await _expected(engine)
+                assert {kind for told in expected.values() for kind, _, _ in told} >= _KINDS
                 whole = sum(map(len, expected.values()))
                 log = tmp_path / "logs/node.log"
                 told: dict[str, Callable[[], Events]] = {
@@ -115,17 +124,25 @@ async def _traffic(
     events: Events,
     streams: list[EventStream],
 ) -> None:
-    """Publish everything twice and out of order; meanwhile kill processes, and let the receiver restart."""
+    """Publish everything twice and out of order while processes are killed; between, fill up balances."""
     bodies = messages(events, seed=_SEED)
-    publishing = asyncio.create_task(publish(settings.broker_url, bodies, over_s=_KILLS * _BETWEEN_KILLS_S))
-    choose = random.Random(_SEED)
+    choose, early = random.Random(_SEED), len(bodies) // 3
     with hook:
-        await _kill(processes, choose, _KILLS // 2)
-    for account in accounts[::2]:
-        await add_funds(engine, account.account_id)
-    await _kill(processes, choose, _KILLS - _KILLS // 2)
+        await _disturbed(settings, bodies[:early], processes, choose)
+        assert await drained(engine, settings, timeout_s=90) is None
+    for account in accounts:
+        await fill_up(engine, account.account_id)
+    await _disturbed(settings, bodies[early:], processes, choose)
     await eventually(lambda: "api" in processes.pids() and all(stream.connections for stream in streams))
     processes.kill("api")  # whomever chance chose: each stream is cut off
+
+
+async def _disturbed(
+    settings: Settings, bodies: list[bytes], processes: Supervisor, choose: random.Random
+) -> None:
+    times = _KILLS // 2
+    publishing = asyncio.create_task(publish(settings.broker_url, bodies, over_s=times * _BETWEEN_KILLS_S))
+    await _kill(processes, choose, times)
     await publishing
 
 
