@@ -108,10 +108,12 @@ async def subscribed(broker_url: str) -> AsyncIterator[list[dict[str, Any]]]:
     events: list[dict[str, Any]] = []
     task = asyncio.create_task(_collect(broker_url, events))
     await asyncio.sleep(0)
-    yield events
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    try:
+        yield events
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def _collect(broker_url: str, events: list[dict[str, Any]]) -> None:

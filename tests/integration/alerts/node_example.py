@@ -1,6 +1,7 @@
 """The example consumer in Node, installed in a directory of its own."""
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -29,6 +30,10 @@ class NodeExample:
     def asyncapi_schema(self) -> Path:
         """The schema of AsyncAPI documents, by its makers."""
         return self.directory / "node_modules/@asyncapi/specs/schemas/3.0.0.json"
+
+    def command(self, *arguments: str) -> str:
+        """Return the command line that runs it from anywhere."""
+        return shlex.join([str(_NODE), str(self.directory / "consumer.js"), *arguments])
 
     @contextmanager
     def consuming(self, url: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:

@@ -68,9 +68,10 @@ class Receiver:
     at_once_max: int = 0
     over: threading.Event = field(default_factory=threading.Event)
     host: str = "127.0.0.1"
+    fixed_port: int = 0  # 0 for a free one; else it is the same after a restart
 
     def __enter__(self) -> Self:
-        self._server = _Server((self.host, 0), _handler(self))
+        self._server = _Server((self.host, self.fixed_port), _handler(self))
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
