@@ -28,6 +28,7 @@ _ACCOUNT_READS = {
     "/statements",
     "/statements/{month}.pdf",
     "/statements/{month}.csv",
+    "/statements/{month}.json",
     "/invoices",
     "/invoices/{number}.pdf",
 }
@@ -141,7 +142,7 @@ async def _names(scene: Scene) -> dict[str, Any]:
 async def test_another_accounts_things_do_not_exist(full: Scene, console_url: str) -> None:
     names = await _names(full)
     with signed_in(console_url, full.secrets["stranger"]) as stranger:
-        for path in ("/transactions/{seq}", "/invoices/{number}.pdf", "/statements/2020-01.pdf"):
+        for path in ("/transactions/{seq}", "/invoices/{number}.pdf", "/statements/2020-01.json"):
             assert stranger.get("/console" + path.format(**names)).status_code == 404
         for path in ("/cards/{card_id}/default", "/cards/{card_id}/remove", "/keys/{api_key_id}/revoke"):
             assert submit(stranger, path.format(**names)).status_code == 303
