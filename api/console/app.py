@@ -9,6 +9,8 @@ from sqlalchemy.exc import DBAPIError, InterfaceError
 from starlette.exceptions import HTTPException
 
 from api.console import (
+    alert_mail,
+    alert_settings,
     alerts,
     auto_topup,
     cards,
@@ -22,6 +24,7 @@ from api.console import (
     subscription,
     transactions,
     usage,
+    webhooks,
 )
 from api.console.operator import account, accounts, actions, differences, prices, quarantine, queues
 from api.console.pages import ROOT, bare, page, sorry
@@ -45,6 +48,9 @@ _PAGES = (
     subscription,
     keys,
     alerts,
+    alert_settings,
+    alert_mail,
+    webhooks,
     statements,
     invoices,
     models,
@@ -99,7 +105,9 @@ async def _away(_request: Request, error: Exception) -> Response:
 
 async def _malformed(request: Request, error: Exception) -> Response:
     first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": ""}
-    field = str(first["loc"][-1]).replace("_", " ") if first["loc"] else "form"
+    # In a field of several values the place of the wrong one comes last.
+    names = [part for part in first["loc"] if isinstance(part, str)]
+    field = names[-1].replace("_", " ") if names else "form"
     message = str(first["msg"]).removeprefix("Value error, ")
     return await _answer(request, 422, f"{field.capitalize()}: {message}.")
 

@@ -19,14 +19,15 @@ def _blank(value: object) -> object:
 
 
 _Plain = BeforeValidator(_plain)
-_Blank = BeforeValidator(_blank)
+#: A field that is blank counts as none.
+Blank = BeforeValidator(_blank)
 Amount = Annotated[Dollars, _Plain]
 SignedAmount = Annotated[SignedDollars, _Plain]
 AmountOrZero = Annotated[DollarsOrZero, _Plain]
-MaybeAmount = Annotated[Annotated[Dollars, _Plain] | None, _Blank]
-MaybeAmountOrZero = Annotated[Annotated[DollarsOrZero, _Plain] | None, _Blank]
-MaybeCount = Annotated[int | None, _Blank]
-MaybeText = Annotated[str | None, _Blank, Field(max_length=200)]
+MaybeAmount = Annotated[Annotated[Dollars, _Plain] | None, Blank]
+MaybeAmountOrZero = Annotated[Annotated[DollarsOrZero, _Plain] | None, Blank]
+MaybeCount = Annotated[int | None, Blank]
+MaybeText = Annotated[str | None, Blank, Field(max_length=200)]
 Reason = Annotated[str, Field(min_length=1, max_length=500)]
 
 

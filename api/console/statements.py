@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.console.pages import page
 from api.console.viewer import Reader, ServicesNow
-from api.routes.statements import Month, statement_csv, statement_pdf
+from api.routes.statements import Month, attachment, show_statement, statement_csv, statement_pdf
 from shared.clock import utc_now
 from shared.operations import statements
 
@@ -29,3 +29,10 @@ async def pdf(month: Month, viewer: Reader, services: ServicesNow) -> Response:
 async def csv(month: Month, viewer: Reader, services: ServicesNow) -> Response:
     """Return a statement as CSV."""
     return await statement_csv(month, viewer.reads_account, services)
+
+
+@router.get("/statements/{month}.json")
+async def json(month: Month, viewer: Reader, services: ServicesNow) -> Response:
+    """Return a statement with its signature, as `payg verify` reads it."""
+    signed = await show_statement(month, viewer.reads_account, services)
+    return attachment(signed.model_dump_json().encode(), "application/json", f"statement-{month}.json")

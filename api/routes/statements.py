@@ -92,7 +92,7 @@ async def statement_pdf(month: Month, account_id: ReadingAccount, services: Serv
     signed = await _shown(month, account_id, services)
     document = statements.read_statement(signed)
     pdf = await run_in_threadpool(render_statement, document, signed["signature"])
-    return _file(pdf, "application/pdf", f"statement-{month}.pdf")
+    return attachment(pdf, "application/pdf", f"statement-{month}.pdf")
 
 
 @router.get("/v1/billing/statements/{month}/csv", response_class=Response, responses=_CSV)
@@ -101,7 +101,7 @@ async def statement_csv(month: Month, account_id: ReadingAccount, services: Serv
     from shared.documents.statement_csv import render_csv  # noqa: PLC0415
 
     document = statements.read_statement(await _shown(month, account_id, services))
-    return _file(render_csv(document).encode(), "text/csv", f"statement-{month}.csv")
+    return attachment(render_csv(document).encode(), "text/csv", f"statement-{month}.csv")
 
 
 @router.get("/v1/signing-key")
@@ -120,6 +120,7 @@ async def _shown(month: str, account_id: str, services: Services) -> dict[str, A
     return await statements.show_statement(services.engine, account_id, period, seller, utc_now())
 
 
-def _file(content: bytes, media_type: str, name: str) -> Response:
+def attachment(content: bytes, media_type: str, name: str) -> Response:
+    """Return a file that a browser keeps under this name."""
     disposition = f'attachment; filename="{name}"'
     return Response(content, media_type=media_type, headers={"Content-Disposition": disposition})

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, ConsoleMessage, Page, ViewportSize, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Route, ViewportSize, async_playwright
 
 Scheme = Literal["light", "dark"]
 DESKTOP: ViewportSize = {"width": 1280, "height": 860}
@@ -59,6 +59,16 @@ async def sign_in(page: Page, secret: str) -> None:
     await page.get_by_label("API key").fill(secret)
     await page.get_by_role("button", name="Sign in").click()
     await page.get_by_role("navigation", name="Pages").wait_for()
+
+
+async def lead_back(page: Page, url: str) -> None:
+    """Let Stripe's page lead back to where the console of this test is."""
+
+    async def lead(route: Route) -> None:
+        there = route.request.url.replace("http://127.0.0.1:8080", url)
+        await route.fulfill(status=302, headers={"location": there})
+
+    await page.route("http://127.0.0.1:8080/**", lead)
 
 
 async def barriers(page: Page) -> list[str]:

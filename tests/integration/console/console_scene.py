@@ -12,11 +12,14 @@ import msgspec
 from low_money import DOLLAR, GRACE, LowMoney
 
 from shared.clock import utc_now
+from shared.db.alerts import alerts_since, mark_delivered
 from shared.domain.access import MEMBER, Scope
 from shared.domain.pricing import TokenRates
 from shared.messaging.publisher import usage_event
 from shared.messaging.topology import Stage
 from shared.operations.accounts import create_account, create_plan
+from shared.operations.delivery.mail_recipients import put_recipient
+from shared.operations.delivery.webhook_endpoints import create_endpoint, replay_since
 from shared.operations.keys import KeyLimit, NewKey, create_key, create_platform_key
 from shared.operations.money import credit_account
 from shared.operations.payments.cards import save_card
@@ -129,7 +132,19 @@ async def full_scene(money: LowMoney) -> Scene:
     await scene.use(1, key="member", model="nobody-knows-it", provider="acme")
     await credit_account(money.engine, scene.other_id, 5 * DOLLAR, "goodwill", GRACE)
     await money.thresholds().handle([scene.account_id])
+    await _told(scene)
     return scene
+
+
+async def _told(scene: Scene) -> None:
+    """Let a person and a server hear of the account's alerts."""
+    engine, account_id = scene.money.engine, scene.account_id
+    async with engine.begin() as connection:
+        written = await alerts_since(connection, utc_now() - timedelta(days=1))
+        await mark_delivered(connection, [alert["sequence"] for alert in written])
+    await put_recipient(engine, account_id, "ops@northwind.example")
+    endpoint = await create_endpoint(engine, account_id, "https://hooks.northwind.example/payg")
+    await replay_since(engine, account_id, endpoint["endpoint_id"], utc_now() - timedelta(days=1), utc_now())
 
 
 async def _subscribe(scene: Scene, plan: str) -> None:

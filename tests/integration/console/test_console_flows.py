@@ -1,28 +1,18 @@
 """What people do in the console, in Debian's Chromium: against the fake Stripe, with the stages run here."""
 
-from console_browser import PHONE, chrome, sign_in, window
+from console_browser import PHONE, chrome, lead_back, sign_in, window
 from console_scene import Scene, full_scene
 from low_money import LowMoney
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Page, expect
 
 from shared.operations.audit import audit
-
-
-async def _brought_back(page: Page, url: str) -> None:
-    """Let Stripe's page lead back to where the console of this test is."""
-
-    async def lead(route: Route) -> None:
-        there = route.request.url.replace("http://127.0.0.1:8080", url)
-        await route.fulfill(status=302, headers={"location": there})
-
-    await page.route("http://127.0.0.1:8080/**", lead)
 
 
 async def test_an_owner_adds_funds_on_stripes_page_and_the_balance_moves_by_itself(
     scene: Scene, money: LowMoney, console_url: str
 ) -> None:
     async with chrome() as browser, window(browser, console_url) as page:
-        await _brought_back(page, console_url)
+        await lead_back(page, console_url)
         await sign_in(page, scene.secrets["owner"])
         await page.get_by_role("link", name="Add funds").first.click()
         form = page.get_by_role("region", name="On Stripe's page")
@@ -50,7 +40,7 @@ async def test_a_card_is_saved_and_tops_the_account_up_by_itself(
     scene: Scene, money: LowMoney, console_url: str
 ) -> None:
     async with chrome() as browser, window(browser, console_url) as page:
-        await _brought_back(page, console_url)
+        await lead_back(page, console_url)
         await sign_in(page, scene.secrets["owner"])
         await page.get_by_role("link", name="Payment methods").click()
         await page.get_by_role("button", name="Add a card").click()

@@ -23,6 +23,8 @@ _ACCOUNT_PAGES = {
     "subscription": "subscription",
     "keys": "keys",
     "alerts": "alerts",
+    "alert-settings": "alerts/settings",
+    "webhook": "alerts/webhooks/{endpoint_id}",
     "statements": "statements",
     "invoices": "invoices",
     "models": "models",
@@ -69,8 +71,10 @@ async def _walk(page: Page, scene: Scene, look: str) -> list[str]:
         await sign_in(page, scene.secrets[role])
         usage = "SELECT max(transfer_seq) AS seq FROM usage_records WHERE account_id = :id"
         seq = (await scene.money.rows(usage, id=scene.account_id))[0]["seq"]
+        (endpoint,) = await scene.money.rows("SELECT endpoint_id FROM webhook_endpoints")
         for name, path in pages.items():
-            await page.goto(f"/console/{path.format(usage_seq=seq, account_id=scene.account_id)}")
+            here = path.format(usage_seq=seq, account_id=scene.account_id, **endpoint)
+            await page.goto(f"/console/{here}")
             found += await _look(page, name, look)
     return found
 

@@ -25,9 +25,12 @@ _ACCOUNT_READS = {
     "/subscription",
     "/keys",
     "/alerts",
+    "/alerts/settings",
+    "/alerts/webhooks/{endpoint_id}",
     "/statements",
     "/statements/{month}.pdf",
     "/statements/{month}.csv",
+    "/statements/{month}.json",
     "/invoices",
     "/invoices/{number}.pdf",
 }
@@ -42,7 +45,7 @@ _ALL_READS = {
     "/reconciliation",
     "/log",
 }
-_ACCOUNT_WRITES = ("/add-funds", "/cards", "/auto-topup", "/subscription", "/keys")
+_ACCOUNT_WRITES = ("/add-funds", "/cards", "/auto-topup", "/subscription", "/keys", "/alerts")
 _READS = {
     "owner": _ACCOUNT_READS | _USAGE_READS,
     "billing": _ACCOUNT_READS | _USAGE_READS,
@@ -105,6 +108,9 @@ _VALID = {
     "model": "m",
     "input": "1",
     "output": "1",
+    "address": "a@example.com",
+    "url": "https://example.com/hooks",
+    "enabled": "true",
 }
 
 
@@ -126,6 +132,8 @@ async def _names(scene: Scene) -> dict[str, Any]:
     number = await rows("SELECT document ->> 'number' AS number FROM invoices")
     card = await rows("SELECT payment_method_id AS id FROM payment_customers")
     entry = await rows("SELECT entry_id AS id FROM quarantine")
+    recipient = await rows("SELECT recipient_id AS id FROM mail_recipients")
+    delivery = await rows("SELECT target_id, delivery_id AS id FROM alert_deliveries")
     return {
         "seq": seq[0]["seq"],
         "number": number[0]["number"],
@@ -135,16 +143,33 @@ async def _names(scene: Scene) -> dict[str, Any]:
         "account_id": scene.account_id,
         "api_key_id": scene.key_ids["agents"],
         "difference_id": "dif_1",
+        "recipient_id": recipient[0]["id"],
+        "endpoint_id": delivery[0]["target_id"],
+        "delivery_id": delivery[0]["id"],
     }
 
 
 async def test_another_accounts_things_do_not_exist(full: Scene, console_url: str) -> None:
     names = await _names(full)
     with signed_in(console_url, full.secrets["stranger"]) as stranger:
-        for path in ("/transactions/{seq}", "/invoices/{number}.pdf", "/statements/2020-01.pdf"):
+        for path in (
+            "/transactions/{seq}",
+            "/invoices/{number}.pdf",
+            "/statements/2020-01.json",
+            "/alerts/webhooks/{endpoint_id}",
+        ):
             assert stranger.get("/console" + path.format(**names)).status_code == 404
-        for path in ("/cards/{card_id}/default", "/cards/{card_id}/remove", "/keys/{api_key_id}/revoke"):
-            assert submit(stranger, path.format(**names)).status_code == 303
+        for path in (
+            "/cards/{card_id}/default",
+            "/cards/{card_id}/remove",
+            "/keys/{api_key_id}/revoke",
+            "/alerts/mail/{recipient_id}/remove",
+            "/alerts/webhooks/{endpoint_id}",
+            "/alerts/webhooks/{endpoint_id}/remove",
+            "/alerts/webhooks/{endpoint_id}/replay",
+            "/alerts/webhooks/{endpoint_id}/deliveries/{delivery_id}/replay",
+        ):
+            assert submit(stranger, path.format(**names), enabled="false").status_code == 303
             assert 'class="notice problem"' in stranger.get("/console/").text
         for path in (
             "",
@@ -157,9 +182,10 @@ async def test_another_accounts_things_do_not_exist(full: Scene, console_url: st
             "invoices",
             "statements",
             "alerts",
+            "alerts/settings",
         ):
             html = stranger.get(f"/console/{path}").text
-            for secret in (full.account_id, *full.key_ids.values(), "Northwind", "4242", "claude-sonnet-4-5"):
+            for secret in (full.account_id, *full.key_ids.values(), "orthwind", "4242", "claude-sonnet-4-5"):
                 assert secret not in html.replace(full.key_ids["stranger"], ""), path
     with signed_in(console_url, full.secrets["owner"]) as owner:
         assert "4242" in owner.get("/console/cards").text
@@ -270,6 +296,9 @@ async def test_what_is_wrong_with_a_form_is_said_where_it_was(scene: Scene, cons
             ("/auto-topup", {"threshold": "5", "amount": "20"}, "needs a card"),
             ("/subscription", {"plan_id": "plan_none"}, "There is no plan"),
             ("/keys", {"limit": "-1"}, "dollars such as 12.50"),
+            ("/alerts/settings", {"low": "5", "warning": "9"}, "descend from low"),
+            ("/alerts/settings", {"quota_percent": "80 lots"}, "Quota percent"),
+            ("/alerts/settings", {"quiet_start": "22:00"}, "a beginning and an end"),
         ):
             answer = submit(owner, path, **fields)
             assert (answer.status_code, answer.headers["location"]) == (303, f"/console{path}")
