@@ -26,6 +26,7 @@ from cli.commands import (
     quarantine,
     reconcile,
     refunds,
+    rerate,
     statements,
     system,
     topups,
@@ -69,7 +70,7 @@ for group in (
     reconcile.differences,
 ):
     app.add_typer(group)
-for module in (system, processes, refunds, reconcile, verify, asyncapi):
+for module in (system, processes, refunds, reconcile, rerate, verify, asyncapi):
     module.register(app)
 periods.register(books.usage)
 alert_settings.register(accounts.app)
