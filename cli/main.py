@@ -26,6 +26,7 @@ from cli.commands import (
     quarantine,
     reconcile,
     refunds,
+    rerate,
     statements,
     system,
     topups,
@@ -70,7 +71,7 @@ for group in (
     reconcile.differences,
 ):
     app.add_typer(group)
-for module in (system, processes, refunds, reconcile, verify, asyncapi, trace):
+for module in (system, processes, refunds, reconcile, rerate, verify, asyncapi, trace):
     module.register(app)
 periods.register(books.usage)
 alert_settings.register(accounts.app)

@@ -1,7 +1,5 @@
 """payg prices: import, set, show."""
 
-import csv
-from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -11,14 +9,13 @@ import typer
 
 from cli.arguments import dollars, instant
 from cli.output import print_object
+from cli.price_list import read_price_list
 from cli.session import with_database
 from shared.db.prices import BY_HAND
-from shared.domain.errors import InvalidAmountError
-from shared.domain.money import format_dollars, parse_dollars
-from shared.domain.price_book import PricedModel, named
-from shared.domain.pricing import BEGINNING_OF_TIME, Rate, Tier, TokenRates
-from shared.domain.tokens import TOKEN_KINDS
-from shared.gateways.genai_prices import CatalogModel, catalog
+from shared.domain.money import format_dollars
+from shared.domain.price_book import PricedModel
+from shared.domain.pricing import Rate, Tier, TokenRates
+from shared.gateways.genai_prices import catalog
 from shared.operations import prices
 
 app = typer.Typer(name="prices", help="Rates in dollars per million tokens.", no_args_is_help=True)
@@ -44,7 +41,7 @@ def import_(
     Prices that were set by hand stay, unless a CSV says otherwise. A price that changed holds from now.
     """
     source = BY_HAND if file else "genai-prices"
-    listed = list(_read_csv(file)) if file else list(catalog())
+    listed = list(read_price_list(file)) if file else list(catalog())
     result = with_database(partial(prices.import_models, source=source, found=listed))
     print_object(
         {
@@ -114,20 +111,3 @@ def _in_dollars(tier: Tier) -> dict[str, str | None]:
     return {
         kind: None if nanos is None else format_dollars(nanos) for kind, nanos in tier.rates._asdict().items()
     }
-
-
-def _read_csv(file: Path) -> Iterator[CatalogModel]:
-    models: dict[tuple[str, str], dict[datetime, list[Tier]]] = {}
-    with file.open(newline="") as lines:
-        for number, line in enumerate(csv.DictReader(lines), start=2):
-            try:
-                key = named(line.get("provider"), line["model"])
-                start = instant(line["from"]) if line.get("from") else BEGINNING_OF_TIME
-                own = {kind: parse_dollars(line[kind]) for kind in TOKEN_KINDS if line.get(kind)}
-                tier = Tier(int(line.get("above_tokens") or 0), TokenRates.inherit(own))
-            except (KeyError, ValueError) as error:
-                raise InvalidAmountError(f"{file}, line {number}: {error}") from None
-            models.setdefault(key, {}).setdefault(start, []).append(tier)
-    for (provider, model), dated in models.items():
-        rates = ((start, tuple(sorted(tiers))) for start, tiers in sorted(dated.items()))
-        yield CatalogModel(provider, model, tuple(rates))

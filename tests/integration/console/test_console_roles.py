@@ -156,6 +156,7 @@ async def test_another_accounts_things_do_not_exist(full: Scene, console_url: st
             "/transactions/{seq}",
             "/invoices/{number}.pdf",
             "/statements/2020-01.json",
+            "/statements/2020-01.pdf",
             "/alerts/webhooks/{endpoint_id}",
         ):
             assert stranger.get("/console" + path.format(**names)).status_code == 404
