@@ -27,6 +27,7 @@ from cli.commands import (
     reconcile,
     refunds,
     rerate,
+    simulate,
     statements,
     system,
     topups,
@@ -71,7 +72,7 @@ for group in (
     reconcile.differences,
 ):
     app.add_typer(group)
-for module in (system, processes, refunds, reconcile, rerate, verify, asyncapi, trace):
+for module in (system, processes, refunds, reconcile, rerate, verify, asyncapi, trace, simulate):
     module.register(app)
 periods.register(books.usage)
 alert_settings.register(accounts.app)
