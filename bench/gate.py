@@ -134,7 +134,7 @@ def _over_http(port: int, seconds: float) -> dict[str, float]:
 def _loads(port: int, seconds: float, per_second: float, paths: Sequence[str]) -> list[Load]:
     arguments = [str(part) for part in (port, ACCOUNTS, seconds, per_second, *paths)]
     command = [sys.executable, "-m", "bench.gate_load", *arguments]
-    printed = subprocess.run(command, check=True, capture_output=True).stdout
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
     loads = msgspec.json.decode(printed, type=list[Load])
     for path, load in zip(paths, loads, strict=True):
         if load.refused:

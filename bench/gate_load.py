@@ -48,7 +48,7 @@ class Clients:
     async def ask(self, since: float | None = None) -> None:
         """Ask once, and note how long it took since it was due."""
         begun = since or perf_counter()
-        reader, writer = self.free.pop() if self.free else await asyncio.open_connection(LOOPBACK, self.port)
+        reader, writer = await self._connection()
         writer.write(self.requests[next(self._numbers) % len(self.requests)])
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length:")[2].partition(b"\r")[0])
@@ -56,6 +56,14 @@ class Clients:
         self.free.append((reader, writer))
         self.milliseconds.append((perf_counter() - begun) * 1000)
         self.refused += not head.startswith(b"HTTP/1.1 200")
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while self.free:
+            reader, writer = self.free.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()  # the server closes what was idle for long
+        return await asyncio.open_connection(LOOPBACK, self.port)
 
     def reset(self) -> None:
         self.milliseconds, self.refused = [], 0

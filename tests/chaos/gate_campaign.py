@@ -27,13 +27,14 @@ from shared.operations.money import credit_account
 from shared.operations.prices import set_price
 from shared.settings import Settings
 
-HOLD_LIFE_S = 8
+HOLD_LIFE_S = 20
 MODEL = "test-model"
 NANOS_A_TOKEN = 1_000
 APIS = 3
 _COPIES = {"debit": 2, "api": APIS}
 _STAGES = ("intake", "pricing", "debit", "thresholds", "notifications")
 _GRACE = timedelta(hours=1)
+_TOO_LATE = timedelta(seconds=HOLD_LIFE_S / 2)  # usage that is sent later may find its hold expired
 _CENT = NANOS_PER_DOLLAR // 100
 _DISCOUNT_PPM = 200_000
 _QUICKLY_S = 0.5
@@ -201,7 +202,8 @@ class Campaign:
 
     async def _serve(self, customer: Customer, request: Request) -> None:
         await asyncio.sleep(self._choose.random() * (_SLOWLY_S if self._all_served else _QUICKLY_S))
-        await self._choose.choice(self._ways(customer))(customer, request)
+        if utc_now() < request.expires_at - _TOO_LATE:
+            await self._choose.choice(self._ways(customer))(customer, request)
 
     def _ways(self, customer: Customer) -> Sequence[Callable[[Customer, Request], Awaitable[None]]]:
         if self._all_served:

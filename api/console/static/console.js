@@ -23,10 +23,14 @@ function show(region, html) {
 
 for (const region of document.querySelectorAll("[data-live]")) refresh(region);
 
-document.addEventListener("change", (event) => {
-  const field = document.getElementById(event.target.dataset.fills);
-  if (field) field.value = event.target.value;
-});
+function fill(choice) {
+  const field = document.getElementById(choice.dataset.fills);
+  if (field) field.value = choice.value;
+}
+
+// Somebody may have chosen before this was loaded.
+for (const choice of document.querySelectorAll("[data-fills]:checked")) fill(choice);
+document.addEventListener("change", (event) => fill(event.target));
 
 document.addEventListener("input", (event) => {
   for (const choice of document.querySelectorAll(`[data-fills="${event.target.id}"]`)) {
