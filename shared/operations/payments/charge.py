@@ -5,11 +5,8 @@ dies in between, the next look finds where the top-up stands and goes on: idempo
 question the same question, and the intent's own state is the guard against a second charge.
 """
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
-
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db import topups
 from shared.db.topups import Topup
@@ -21,11 +18,11 @@ from shared.gateways.stripe_connection import (
     PaymentRefusedError,
     PaymentUnavailableError,
 )
-from shared.gateways.stripe_payments import CardGoneError, Intent, StripePayments
+from shared.gateways.stripe_payments import CardGoneError, Intent
 from shared.operations.payments.charge_steps import Step, is_waiting, next_step
 from shared.operations.payments.checkout import Checkouts
 from shared.operations.payments.payment_steps import Outcome
-from shared.operations.payments.settle import SettlePolicy, settle
+from shared.operations.payments.settle import Settler
 from shared.operations.payments.topup_ends import cancel_unasked, give_up, quarantine_topup
 
 #: A step that was begun is looked at again after so long, by whoever is there.
@@ -36,21 +33,8 @@ _KEYS_KEPT = timedelta(hours=23)
 _KEY_SPENT = (AnswerRepeatedError, KeyUsedError)
 
 
-class Charging:
+class Charging(Settler):
     """The steps of top-ups, ``top_…``."""
-
-    def __init__(
-        self,
-        engine: AsyncEngine,
-        payments: StripePayments,
-        now: Callable[[], datetime],
-        policy: SettlePolicy,
-    ) -> None:
-        self._engine = engine
-        self._payments = payments
-        self._now = now
-        self._policy = policy
-        self._checkouts = Checkouts(engine, payments, now, policy)
 
     async def look_again(self, step_id: str, at: datetime) -> None:
         async with self._engine.begin() as connection:
@@ -66,7 +50,7 @@ class Charging:
             return Outcome()
         try:
             if topup.channel is Channel.CHECKOUT:
-                return await self._checkouts.advance(topup)
+                return await Checkouts(self._engine, self._payments, self._now, self._policy).advance(topup)
             return await self._advance(topup) if self._is_due(topup) else Outcome()
         except CardGoneError as error:
             return await give_up(self._engine, step_id, error.code, str(error), self._now())
@@ -98,7 +82,7 @@ class Charging:
                 return Outcome()
             topup, step = begun, next_step(begun, intent, self._now(), wanted=wanted)
         intent = await self._take(step, topup, intent)
-        return await settle(self._engine, topup.topup_id, intent, self._now(), self._policy)
+        return await self._settle_topup(topup, intent)
 
     async def _is_wanted(self, topup: Topup, intent: Intent | None = None) -> bool:
         """Whether it is still to be charged: not switched off since, and the intent's customer still theirs.

@@ -5,7 +5,6 @@ session that we committed is the one whose payment counts, whatever its metadata
 event names it, and by the clock.
 """
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,7 +21,7 @@ from shared.gateways.stripe_connection import PaymentRefusedError, PaymentUnavai
 from shared.gateways.stripe_payments import StripePayments
 from shared.operations.payments.cards import account_exists, adopt_card, customer_of, required
 from shared.operations.payments.payment_steps import Outcome
-from shared.operations.payments.settle import SettlePolicy, settle
+from shared.operations.payments.settle import Settler
 from shared.operations.payments.topup_ends import give_up, quarantine_topup
 from shared.operations.payments.topups import ask, asked, asked_before, check_amount, show_topup
 
@@ -99,20 +98,8 @@ async def open_page(engine: AsyncEngine, payments: StripePayments, topup: Topup,
         await sql.open_session(connection, topup.topup_id, session.session_id, str(session.url), look_at)
 
 
-class Checkouts:
+class Checkouts(Settler):
     """The steps of top-ups whose channel is Checkout."""
-
-    def __init__(
-        self,
-        engine: AsyncEngine,
-        payments: StripePayments,
-        now: Callable[[], datetime],
-        policy: SettlePolicy,
-    ) -> None:
-        self._engine = engine
-        self._payments = payments
-        self._now = now
-        self._policy = policy
 
     async def advance(self, topup: Topup) -> Outcome:
         """Open its page, or see what became of it. Raises PaymentUnavailableError, PaymentRefusedError."""
@@ -143,7 +130,7 @@ class Checkouts:
         """Open its page; an intent that came to be known without one, as from a restored backup, counts."""
         if topup.payment_intent_id is not None:
             intent = await self._payments.retrieve_intent(topup.payment_intent_id)
-            return await settle(self._engine, topup.topup_id, intent, self._now(), self._policy)
+            return await self._settle_topup(topup, intent)
         if topup.state is TopupState.PENDING:
             await open_page(self._engine, self._payments, topup, self._now())
         return Outcome()
@@ -162,7 +149,7 @@ class Checkouts:
             # The page is over, so there is no other attempt; a page that is open settles nothing.
             why, code = "the bank declined after the page was done", intent.decline_code or "generic_decline"
             return await give_up(self._engine, topup.topup_id, code, why, self._now())
-        return await settle(self._engine, topup.topup_id, intent, self._now(), self._policy)
+        return await self._settle_topup(topup, intent)
 
     def _look_at(self, topup: Topup) -> datetime:
         """Return when to look next at an open page: soon while it is young, then less often."""

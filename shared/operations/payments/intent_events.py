@@ -3,39 +3,21 @@
 What an event says of the intent is not believed, nor the order events come in: the intent is fetched anew.
 """
 
-from collections.abc import Callable
-from datetime import datetime
-
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from shared.db import topups
 from shared.db.topups import Topup
 from shared.domain.currency import nanos_of
 from shared.domain.topup import OPEN_STATES, Channel, TopupState
-from shared.gateways.stripe_payments import CURRENCY, Intent, StripePayments
+from shared.gateways.stripe_payments import CURRENCY, Intent
 from shared.operations.payments.checkout import Checkouts
 from shared.operations.payments.payment_steps import NotOursError, Outcome
-from shared.operations.payments.settle import SettlePolicy, settle
+from shared.operations.payments.settle import Settler
 
 #: Where an intent stands before anything is taken: the answer that brings its id says the same, and more.
 _NOTHING_TAKEN = ("requires_payment_method", "requires_confirmation", "requires_action")
 
 
-class IntentEvents:
+class IntentEvents(Settler):
     """What happened to PaymentIntents, ``pi_…``."""
-
-    def __init__(
-        self,
-        engine: AsyncEngine,
-        payments: StripePayments,
-        now: Callable[[], datetime],
-        policy: SettlePolicy,
-    ) -> None:
-        self._engine = engine
-        self._payments = payments
-        self._now = now
-        self._policy = policy
-        self._checkouts = Checkouts(engine, payments, now, policy)
 
     async def settle(self, intent_id: str) -> Outcome:
         """Bring the intent's top-up to where the intent is. Raises NotOursError."""
@@ -45,10 +27,10 @@ class IntentEvents:
         if topup is None:
             topup = await self._adopt(intent)
         if topup is not None and topup.channel is Channel.CHECKOUT:
-            return await self._checkouts.advance(topup)
+            return await Checkouts(self._engine, self._payments, self._now, self._policy).advance(topup)
         if topup is None or _is_for_the_stage(topup, intent):
             return Outcome()
-        return await settle(self._engine, topup.topup_id, intent, self._now(), self._policy)
+        return await self._settle_topup(topup, intent)
 
     async def _adopt(self, intent: Intent) -> Topup | None:
         """Give an intent to the top-up that it names, where its id was not committed yet.

@@ -4,6 +4,7 @@ Under a lock on the top-up's row, from a freshly fetched intent. A top-up is cre
 first; and what was charged is credited even where the top-up was given up before.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,7 +31,7 @@ from shared.domain.topup import (
     retry_wait,
 )
 from shared.domain.topup_states import may_become
-from shared.gateways.stripe_payments import CURRENCY, Intent
+from shared.gateways.stripe_payments import CURRENCY, Intent, StripePayments
 from shared.operations.money import commit_transfers, read_account
 from shared.operations.payments.charge_steps import is_new_decline
 from shared.operations.payments.payment_steps import Outcome
@@ -69,6 +70,19 @@ async def settle(
             if settled is not None:
                 return settled
             # The account changed while it was being credited, and nothing was written: once more.
+
+
+@dataclass(frozen=True)
+class Settler:
+    """Whoever takes a top-up to where its intent is: the books, Stripe, the time, and the policy."""
+
+    _engine: AsyncEngine
+    _payments: StripePayments
+    _now: Callable[[], datetime]
+    _policy: SettlePolicy
+
+    async def _settle_topup(self, topup: Topup, intent: Intent) -> Outcome:
+        return await settle(self._engine, topup.topup_id, intent, self._now(), self._policy)
 
 
 def _may_move(topup: Topup, intent: Intent) -> bool:
