@@ -97,6 +97,10 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
+#: Longer than clients and load balancers keep what is idle: whoever asks never finds it just closed.
+_IDLE_S = 75
+
+
 class _Server(uvicorn.Server):
     """Ends what would never end by itself before it waits for what is under way."""
 
@@ -123,6 +127,7 @@ def serve(app: FastAPI, settings: Settings) -> None:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=settings.shutdown_s,
+        timeout_keep_alive=_IDLE_S,
     )
     server = _Server(config, app.state.services)
     with suppress(KeyboardInterrupt):

@@ -25,6 +25,7 @@ class Plan:
     growth_rounds: int
     memory_s: float
     gate_s: float
+    skipped: frozenset[str] = frozenset()
 
 
 FULL = Plan(
@@ -61,4 +62,14 @@ QUICK = Plan(
     growth_rounds=1,
     memory_s=4.0,
     gate_s=0.5,
+    # The same as others of the round, but for a number.
+    skipped=frozenset(
+        {
+            "debit stage, uniform, 2 workers",
+            "set-based ceiling",
+            "end to end, 500 a message, hot",
+            "end to end, 50 a message, uniform",
+            "plain actor, uniform",
+        }
+    ),
 )

@@ -54,6 +54,8 @@ def measure(rig: Rig, plan: Plan, say: Say) -> tuple[dict[str, Figure], dict[str
     runs: dict[str, Throughput] = {}
     for number in range(plan.rounds):
         for name, case in cases(rig, plan).items():
+            if name in plan.skipped:
+                continue
             measured = case()
             if isinstance(measured, Throughput):
                 runs[name] = measured

@@ -24,6 +24,7 @@ def main() -> None:
         lifespan="on",
         log_level="warning",
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=75,  # no client asks on a connection that was just closed
     )
 
 

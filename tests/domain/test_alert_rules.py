@@ -176,10 +176,10 @@ class Model:
     def _at(self, rule: Rule, number: int) -> tuple[bool, bool]:
         now, bound = self._entries[number], rule.bound
         if rule.kind is RuleKind.BALANCE:
-            return now.balance_after_nanos <= bound, now.balance_after_nanos >= bound * 1.1
+            return now.balance_after_nanos <= bound, now.balance_after_nanos * 10 >= bound * 11
         if rule.kind is RuleKind.QUOTA_SHARE:
             used = now.quota_granted_nanos - now.quota_after_nanos
-            reached = now.quota_granted_nanos > 0 and used / now.quota_granted_nanos >= bound / 100
+            reached = now.quota_granted_nanos > 0 and used * 100 >= now.quota_granted_nanos * bound
             return reached, not reached
         if rule.kind is RuleKind.SPENDING_LIMIT_SHARE:
             return now.cycle_spent_after_nanos >= 5, now.cycle_spent_after_nanos < 5
