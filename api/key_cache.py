@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.clock import utc_now
 from shared.db import keys as sql
+from shared.db.engine import behind_pooler
 from shared.domain.access import Scope
 from shared.operations.keys import hash_of
 
@@ -55,7 +56,10 @@ class KeyCache:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._write_used())]
+        self._tasks = [asyncio.create_task(self._write_used())]
+        # Behind pgbouncer nobody hears of changes: every key is read anew.
+        if not behind_pooler(self._url):
+            self._tasks.append(asyncio.create_task(self._listen()))
 
     async def stop(self) -> None:
         for task in self._tasks:

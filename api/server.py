@@ -34,6 +34,7 @@ from api.routes import (
 from api.routes.admin import accounts, payments, prices, quarantine
 from api.services import Services
 from shared.domain.events import MAX_BODY_BYTES
+from shared.liveness import Liveness
 from shared.settings import Settings
 
 _MAX_BODY_BYTES = 1024 * 1024
@@ -76,7 +77,9 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with services.running():
+        liveness = Liveness(settings.stuck_s)
+        liveness.touch(settings.alive_file)
+        async with services.running(), liveness.beating():
             yield
 
     app = FastAPI(title="payg", summary="Prepaid billing: exact, fast, provable.", lifespan=lifespan)
@@ -89,7 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(SendLimit, timeout_s=_SEND_TIMEOUT_S)
     app.add_middleware(Shedding, at_most=settings.max_in_flight, never_refused=_PROBES)
-    app.add_middleware(Measured, metrics=services.metrics)
+    app.add_middleware(Measured)
     answer_errors(app)
     for routes in _ROUTES:
         app.include_router(routes.router)
@@ -109,7 +112,7 @@ class _Server(uvicorn.Server):
         self._services = services
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        await self._services.alert_streams.close()
+        await self._services.end_streams()
         await super().shutdown(sockets)
 
 

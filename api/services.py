@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.account_watch import AccountWatch
 from api.alert_streams import AlertStreams
 from api.key_cache import KeyCache
-from api.metrics import Metrics
 from api.rates import RateLimits
+from api.sign_in_mail import SignInMail, configured_sign_in_mail
 from shared.believed import Believed
 from shared.db import prices
 from shared.db.engine import create_engine
@@ -46,8 +47,9 @@ class Services:
         self.gate: Gate = configured_gate(self.engine, redis, settings)
         self.holds = Holds(self.engine, redis)
         self.alert_streams = AlertStreams(self.engine)
+        self.account_watch = AccountWatch(self.engine)
         self.keys = KeyCache(self.engine, settings.database_url)
-        self.metrics = Metrics()
+        self.sign_in_mail: SignInMail | None = configured_sign_in_mail(self.engine, settings)
         self.rates = RateLimits(settings.rate_limit_per_s)
         self.payments: StripePayments | None = configured_payments(settings)
         self.stripe_events: StripeEvents | None = (
@@ -65,13 +67,20 @@ class Services:
         try:
             yield
         finally:
-            await self.alert_streams.close()
+            await self.end_streams()
             await self.keys.stop()
+            if self.sign_in_mail is not None:
+                await self.sign_in_mail.close()
             if self._publisher is not None:
                 await self._publisher.__aexit__(None, None, None)
             if self._redis is not None:
                 await self._redis.close()
             await self.engine.dispose()
+
+    async def end_streams(self) -> None:
+        """End what would never end by itself."""
+        await self.alert_streams.close()
+        await self.account_watch.close()
 
     async def publish(self, events: Sequence[Event]) -> None:
         """Publish usage; returns when the broker has it safe, raises TransportError where it is not."""

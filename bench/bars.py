@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.console import is_page
 from bench.gate import IN_REDIS, OVER_HTTP, READ_WRITE, ROUND_TRIP
 from bench.percentiles import Figure, ratio
 
@@ -28,6 +29,7 @@ _ALERT_P99_MS = 250.0
 _ROWS_RATIO = 1.2
 _ACCOUNTS_RATIO = 1.5
 _FLAT = 1.05
+_PAGE_P95_MS = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ def bars(results: "Results") -> list[Bar]:
         for ours, theirs, bound in _RATIOS + _GATE_RATIOS
         if ours in figures and theirs in figures
     ]
-    return met + _latency_bars(results) + _growth_bars(results) + _memory_bars(results)
+    others = (_latency_bars, _growth_bars, _memory_bars, _console_bars)
+    return met + [bar for bars_of in others for bar in bars_of(results)]
 
 
 def _latency_bars(results: "Results") -> list[Bar]:
@@ -86,3 +89,12 @@ def _memory_bars(results: "Results") -> list[Bar]:
     worst = max(results.memory, key=lambda each: each.second_mb / each.first_mb)
     name = f"memory, second half ÷ first, worst worker ({worst.process})"
     return [Bar(name, Figure((worst.second_mb / worst.first_mb,)), _FLAT, at_least=False)]
+
+
+def _console_bars(results: "Results") -> list[Bar]:
+    pages = {path: ms["p95"] for path, ms in results.console.items() if is_page(path)}
+    if not pages:
+        return []
+    slowest = max(pages, key=lambda path: pages[path])
+    name = f"console, slowest page (/{slowest}), p95 ms"
+    return [Bar(name, Figure((pages[slowest],)), _PAGE_P95_MS, at_least=False)]

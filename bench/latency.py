@@ -1,15 +1,15 @@
-"""Latency under a steady load: from publish to the commit of the debit, and to the alert at a subscriber.
+"""Latency under a steady load: from publish to the debit, and from publish and debit to the alert.
 
 A record carries the instant at which it was published as its time, and PostgreSQL tells when the row was
 committed; both are clocks of one machine. Alerts are measured on accounts that wait a nano above a bound,
-each of which gets one record.
+each of which gets one record, by a subscriber that reads the broker's exchange.
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from time import monotonic
+from time import monotonic, time
 
 import msgspec
 from sqlalchemy import text
@@ -23,8 +23,8 @@ from bench.rig import Rig, connected
 from bench.traffic import Traffic
 from shared.clock import utc_now
 from shared.domain.money import NANOS_PER_DOLLAR
+from shared.messaging.connect import open_transport
 from shared.messaging.publisher import Publisher, usage_event
-from shared.messaging.transport import open_transport
 from shared.operations.accounts import create_account
 from shared.operations.money import credit_account
 
@@ -38,16 +38,22 @@ _LATENCIES = text("""
     FROM usage_ids i JOIN usage_records r USING (account_id, transfer_seq, event_id)
     WHERE r.source = 'bench' AND r.time >= :since
 """)
+_PROBES_DEBITED = text("""
+    SELECT i.account_id, extract(epoch FROM pg_xact_commit_timestamp(i.xmin))::float8
+    FROM usage_ids i JOIN usage_records r USING (account_id, transfer_seq, event_id)
+    WHERE r.source = 'probe'
+""")
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds from publish, at an offered load."""
+    """Milliseconds from publish, at an offered load; ``debit_to_alert_ms`` from the commit of the debit."""
 
     offered_per_s: float
     reached_per_s: float
     debited_ms: dict[str, float]
     alert_ms: dict[str, float]
+    debit_to_alert_ms: dict[str, float]
 
 
 def latency(rig: Rig, *, accounts: int, records_per_s: float, seconds: float) -> Latency:
@@ -74,8 +80,11 @@ async def _measure(pipeline: Pipeline, accounts: int, records_per_s: float, seco
         arrived = await watching
         async with engine.connect() as connection:
             debited = [float(ms) for ms in (await connection.execute(_LATENCIES, {"since": since})).scalars()]
-    alerts = [(arrived[account] - published[account]) * 1000 for account in probes]
-    return Latency(records_per_s, reached, _summary(debited), _summary(alerts))
+            committed = {account: at for account, at in await connection.execute(_PROBES_DEBITED)}  # noqa: C416
+    alerts, after_debit = (
+        [(arrived[account] - began[account]) * 1000 for account in probes] for began in (published, committed)
+    )
+    return Latency(records_per_s, reached, _summary(debited), _summary(alerts), _summary(after_debit))
 
 
 async def send(publisher: Publisher, traffic: Traffic, records_per_s: float, seconds: float) -> int:
@@ -103,12 +112,13 @@ async def _probe(engine: object) -> str:
 
 
 async def _send_probes(publisher: Publisher, probes: Sequence[str]) -> dict[str, float]:
+    """Publish a record of each account; return when that was."""
     published = {}
     for number, account_id in enumerate(probes):
         event = usage_event(
             id=f"probe_{number}", model=MODELS[0], source="probe", account_id=account_id, input_tokens=100
         )
-        published[account_id] = monotonic()
+        published[account_id] = time()
         await publisher.publish(event)
         await asyncio.sleep(1 / _PROBES_PER_S)
     return published
@@ -121,7 +131,7 @@ async def _watch(broker_url: str, probes: set[str]) -> dict[str, float]:
         async for alert in alerts:
             account = msgspec.json.decode(alert.body)["data"]["account_id"]
             if account in probes:
-                arrived[account] = monotonic()
+                arrived.setdefault(account, time())
             if len(arrived) == len(probes):
                 return arrived
     raise TimeoutError("the subscription ended before all alerts were there")

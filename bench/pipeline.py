@@ -14,8 +14,8 @@ from sqlalchemy import text
 from bench.cpu import cpu_seconds
 from bench.rig import Rig, connected
 from sandbox.supervisor import Supervisor
+from shared.messaging.connect import open_transport
 from shared.messaging.topology import USAGE_EXCHANGE, USAGE_ROUTING_KEY, Stage
-from shared.messaging.transport import open_transport
 
 STAGES = (Stage.INTAKE, Stage.PRICING, Stage.DEBIT, Stage.THRESHOLDS, Stage.NOTIFICATIONS)
 _IN_FLIGHT = 200

@@ -25,6 +25,8 @@ class Plan:
     growth_rounds: int
     memory_s: float
     gate_s: float
+    console_rows: int
+    console_requests: int
     skipped: frozenset[str] = frozenset()
 
 
@@ -44,6 +46,8 @@ FULL = Plan(
     growth_rounds=3,
     memory_s=600.0,
     gate_s=5.0,
+    console_rows=1_000_000,
+    console_requests=100,
 )
 
 QUICK = Plan(
@@ -62,6 +66,8 @@ QUICK = Plan(
     growth_rounds=1,
     memory_s=4.0,
     gate_s=0.5,
+    console_rows=1_000,
+    console_requests=1,
     # The same as others of the round, but for a number.
     skipped=frozenset(
         {

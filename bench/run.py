@@ -36,7 +36,11 @@ def as_rows(results: Results) -> list[dict[str, Any]]:
     """Return all figures as plain rows, the bars last."""
     rows = [_row(name, figure, "records/s") for name, figure in results.throughput.items()]
     for share, measured in results.latency:
-        for what, milliseconds in (("debited", measured.debited_ms), ("alert", measured.alert_ms)):
+        for what, milliseconds in (
+            ("debited", measured.debited_ms),
+            ("alert", measured.alert_ms),
+            ("debit to alert", measured.debit_to_alert_ms),
+        ):
             rows += [
                 _row(f"{what} {n} at {share:.0%}", Figure((ms,)), "ms") for n, ms in milliseconds.items()
             ]
@@ -46,6 +50,8 @@ def as_rows(results: Results) -> list[dict[str, Any]]:
     rows += [_row(name, figure, "calls/s") for name, figure in results.gate.items()]
     for name, milliseconds in results.gate_ms.items():
         rows += [_row(f"{name}, {n} at half load", Figure((ms,)), "ms") for n, ms in milliseconds.items()]
+    for path, milliseconds in results.console.items():
+        rows += [_row(f"/console/{path}, {n}", Figure((ms,)), "ms") for n, ms in milliseconds.items()]
     for bar in bars(results):
         rows.append({**_row(bar.name, bar.measured, "bar"), "bound": bar.bound, "met": bar.met})
     return rows

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.console import Milliseconds, console
 from bench.end_to_end import Throughput, published
 from bench.gate import gate
 from bench.growth import Growth, by_accounts, by_rows
@@ -16,7 +17,7 @@ from bench.plan import UNIFORM, Plan
 from bench.rig import Rig, running_rig
 from bench.throughput import measure
 
-SECTIONS = ("throughput", "latency", "growth", "memory", "gate")
+SECTIONS = ("throughput", "latency", "growth", "memory", "gate", "console")
 PUBLISHED = "end to end with the publisher, uniform"
 #: Memory is watched at a load that the machine carries with ease.
 _MEMORY_LOAD = 0.3
@@ -38,6 +39,7 @@ class Results:
     memory: list[Memory] = field(default_factory=list)
     gate: dict[str, Figure] = field(default_factory=dict)
     gate_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    console: dict[str, Milliseconds] = field(default_factory=dict)
 
 
 def run_suite(sections: Sequence[str], plan: Plan, say: Say) -> Results:
@@ -52,6 +54,9 @@ def run_suite(sections: Sequence[str], plan: Plan, say: Say) -> Results:
             _measure_growth(rig, plan, results, say)
         if "gate" in sections:
             results.gate, results.gate_ms = gate(rig, plan, say)
+        if "console" in sections:
+            say(f"console: an account with {plan.console_rows:,} usage rows")
+            results.console = console(rig, usage_rows=plan.console_rows, requests=plan.console_requests)
         if "memory" in sections:
             say(f"memory: a steady load for {plan.memory_s:.0f} s")
             rate = _capacity(rig, plan, results) * _MEMORY_LOAD
@@ -84,7 +89,10 @@ def _measure_latency(rig: Rig, plan: Plan, results: Results, say: Say) -> None:
     for share in plan.latency_shares:
         measured = latency(rig, accounts=UNIFORM, records_per_s=capacity * share, seconds=plan.latency_s)
         results.latency.append((share, measured))
-        say(f"latency at {share:.0%}: debited {measured.debited_ms}, alert {measured.alert_ms}")
+        say(
+            f"latency at {share:.0%}: debited {measured.debited_ms}, alert {measured.alert_ms}, "
+            f"debit to alert {measured.debit_to_alert_ms}"
+        )
 
 
 def _capacity(rig: Rig, plan: Plan, results: Results) -> float:

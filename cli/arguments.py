@@ -2,9 +2,14 @@
 
 from datetime import UTC, datetime, time
 from enum import StrEnum
+from typing import Annotated
+
+import typer
 
 from shared.domain.money import parse_dollars, parse_percent
 from shared.domain.periods import Period as UsagePeriod
+
+AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's id.")]
 
 
 class Switch(StrEnum):

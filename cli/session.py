@@ -1,13 +1,14 @@
 """What a command runs in: the settings, a database engine and, where it needs one, a transport."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db.engine import create_engine
-from shared.messaging.transport import Transport, open_transport
+from shared.messaging.connect import open_transport
+from shared.messaging.transport import Transport
 from shared.operations.holds import configured_holds
 from shared.settings import load_settings
 
@@ -32,12 +33,17 @@ def with_account(account_id: str, work: Callable[[AsyncEngine], Awaitable[Result
 
     async def run(engine: AsyncEngine) -> Result:
         result = await work(engine)
-        holds = configured_holds(engine, load_settings())
-        await holds.refresh([account_id])
-        await holds.close()
+        await tell_gate(engine, [account_id])
         return result
 
     return with_database(run)
+
+
+async def tell_gate(engine: AsyncEngine, account_ids: Collection[str]) -> None:
+    """Let the gate know at once that these accounts changed."""
+    holds = configured_holds(engine, load_settings())
+    await holds.refresh(account_ids)
+    await holds.close()
 
 
 def with_transport(work: Callable[[AsyncEngine, Transport], Awaitable[Result]]) -> Result:

@@ -27,8 +27,8 @@ from shared.db.schema import migrate
 from shared.domain.money import NANOS_PER_DOLLAR
 from shared.gateways.genai_prices import catalog
 from shared.gateways.stripe_payments import configured_payments
+from shared.messaging.connect import open_transport
 from shared.messaging.publisher import Publisher
-from shared.messaging.transport import open_transport
 from shared.operations.audit import AuditReport, audit
 from shared.operations.drain import drain
 from shared.operations.prices import import_models

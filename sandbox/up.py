@@ -12,7 +12,7 @@ from sandbox.environment import VARIABLES, one_machine
 from sandbox.supervisor import Supervisor, read_procfile
 from shared.db.engine import create_engine
 from shared.db.schema import migrate
-from shared.messaging.transport import open_transport
+from shared.messaging.connect import open_transport
 
 
 def run_up(procfile: Path, directory: Path, scale: Mapping[str, int], console: Console) -> None:

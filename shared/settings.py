@@ -45,6 +45,11 @@ def _starts_with(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _local_url(settings: dict[str, object]) -> str:
+    port = settings.get("api_port")  # absent where it is malformed, which is said anyway
+    return f"http://127.0.0.1:{port}" if port else LOCAL_URL
+
+
 def _nanos(dollars: object) -> int:
     return dollars if isinstance(dollars, int) else parse_dollars(str(dollars))
 
@@ -84,7 +89,9 @@ class Settings(BaseSettings):
     )
 
     database_url: Annotated[str, _starts_with("postgresql://", "postgres://")] = Field(
-        description="PostgreSQL 15 or later, as postgresql://user:password@host:port/database"
+        description="PostgreSQL 15 or later, as postgresql://user:password@host:port/database; a primary and "
+        "its standbys as host:port,host:port/database?target_session_attrs=primary; behind pgbouncer with "
+        "?pgbouncer=true"
     )
     broker_url: Annotated[str, _starts_with("amqp://", "amqps://", "redis://", "rediss://")] = Field(
         description="RabbitMQ as amqp://…, or Redis as redis://… for the embedded mode"
@@ -106,9 +113,6 @@ class Settings(BaseSettings):
     stripe_api_base: str | None = Field(None, description="address of a fake Stripe; takes only test keys")
     stripe_webhook_secret: SecretStr | None = Field(
         None, description="signs Stripe's webhooks, whsec_…; two with a comma between while one is replaced"
-    )
-    public_url: Annotated[str, _starts_with("https://", "http://")] = Field(
-        LOCAL_URL, description="address of the HTTP tier as browsers reach it; Stripe sends people back there"
     )
     topup_cooldown_s: int = Field(
         60, ge=0, description="wait after an automatic top-up that left the balance below the threshold"
@@ -159,15 +163,36 @@ class Settings(BaseSettings):
     mail_from: Annotated[str, AfterValidator(_mailbox)] | None = Field(
         None, description="who mail comes from, such as Acme Billing <billing@example.com>"
     )
+    alive_file: Path | None = Field(
+        None, description="a file that a process touches every few seconds while it does its work, for probes"
+    )
+    stuck_s: int = Field(
+        600, ge=1, description="how long one batch may take before its process counts as stuck"
+    )
     shutdown_s: int = Field(25, ge=1, description="how long a process may take to stop")
     api_host: str = Field("127.0.0.1", description="address the HTTP tier listens on")
     api_port: int = Field(8080, ge=0, le=65535, description="port the HTTP tier listens on")
+    public_url: Annotated[str, _starts_with("https://", "http://")] = Field(
+        default_factory=_local_url,
+        description="address of the HTTP tier as browsers reach it, for links in mail and from Stripe; "
+        "without it that of this machine",
+    )
     admin_key: SecretStr | None = Field(None, description="a key that may do everything, for operators")
     rate_limit_per_s: int = Field(
         200, ge=0, description="requests a second that one key may make; 0 for as many as it likes"
     )
     max_in_flight: int = Field(
         500, ge=1, description="requests that one process of the HTTP tier works on at once; 503 beyond them"
+    )
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="port of the metrics of workers and clock, or the next that is free; 0 for none",
+    )
+    metrics_host: str = Field("127.0.0.1", description="address that the metrics are served at")
+    traces_url: Annotated[str, _starts_with("http://", "https://")] | None = Field(
+        None, description="where traces go, by OTLP over HTTP: …:4318/v1/traces; needs the extra `traces`"
     )
     log_level: str = Field("info", description="debug, info, warning or error")
 

@@ -30,7 +30,11 @@ def configure_logging(level: str = "info") -> None:
     for noisy in ("pika", "aio_pika", "aiormq", "alembic"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     structlog.configure(
-        processors=[*processors, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *processors,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )

@@ -1,29 +1,26 @@
 """A real database whose clock is ours, whose connections break when told, and where statements take turns."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import datetime
+from typing import cast
 
 import asyncpg
 from sqlalchemy import Connection, event
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
-from sandbox.servers import Postgres
 from shared.db.engine import create_engine
 from shared.db.schema import migrate
 from shared.domain.pricing import TokenRates
 from shared.operations.accounts import create_plan
 from shared.operations.periods import keep_periods
 from shared.operations.prices import set_price
+from simulation.connections import Connections, LentConnection, connect
 from simulation.model import ACCOUNTS, MODEL, NEW_PRICE, OLD_PRICE, PROVIDER, START
 from simulation.scheduler import Scheduler
 
-NAME = "simulation"
-_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 _LOST_PERCENT = 1
 _CONNECTIONS = 16
 
@@ -34,7 +31,6 @@ _CLOCK = """
     CREATE FUNCTION simulated.clock_timestamp() RETURNS timestamptz LANGUAGE sql
         AS 'SELECT now FROM simulated.clock';
     CREATE FUNCTION simulated.now() RETURNS timestamptz LANGUAGE sql AS 'SELECT now FROM simulated.clock';
-    ALTER DATABASE simulation SET search_path = public, simulated, pg_catalog;
 """
 # Defaults were bound to PostgreSQL's functions when the tables were made.
 _DEFAULTS = """
@@ -42,22 +38,16 @@ _DEFAULTS = """
     FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
     WHERE pg_get_expr(d.adbin, d.adrelid) IN ('now()', 'clock_timestamp()')
 """
-_EMPTIED = """
-    TRUNCATE accounts, api_keys, cycles, transfers, usage_ids, usage_records, evaluations, due_evaluations,
-             alerts, quarantine RESTART IDENTITY CASCADE
+# What is empty before the first run is emptied before each.
+_MAKE_EMPTY = """
+    CREATE PROCEDURE simulated.make_empty() LANGUAGE sql
+        AS 'TRUNCATE {tables} RESTART IDENTITY CASCADE'
 """
+_TABLES = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename"
 
 
-@contextmanager
-def server(directory: Path) -> Iterator[str]:
-    """Start a PostgreSQL that holds the prices and plans of every run; yield the URL of its database."""
-    with Postgres(directory, settings=_SETTINGS) as postgres:
-        url = postgres.create_database(NAME)
-        asyncio.run(_prepare(url))
-        yield url
-
-
-async def _prepare(url: str) -> None:
+async def prepare(url: str) -> None:
+    """Make the database of a run: the schema, our clock, prices and plans."""
     engine = create_engine(url)
     await migrate(engine)
     await engine.dispose()
@@ -80,28 +70,20 @@ async def _prepare(url: str) -> None:
                 engine, name, quota_nanos=account.quota, price_nanos=0, discount_ppm=0, zone="UTC"
             )
     await engine.dispose()
+    await _remember_what_is_empty(url)
+
+
+async def _remember_what_is_empty(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    tables = [row[0] for row in await connection.fetch(_TABLES)]
+    empty = [t for t in tables if not await connection.fetchval(f"SELECT EXISTS (SELECT FROM {t})")]  # noqa: S608 - names of ours
+    await connection.execute(_MAKE_EMPTY.format(tables=", ".join(empty)))
+    await connection.close()
 
 
 def plan_of(account_id: str) -> str:
     """Return the name of the plan that an account with a quota has."""
     return f"plan of {account_id}"
-
-
-class SimulatedClock:
-    """The time of a run. Only its own move it; the database reads it too."""
-
-    def __init__(self, connection: "asyncpg.Connection") -> None:
-        self._connection = connection
-        self.now = START
-
-    async def set(self, now: datetime) -> None:
-        """Make it that time."""
-        self.now = now
-        await self._connection.execute("UPDATE simulated.clock SET now = $1", now)
-
-    async def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        await self.set(self.now + timedelta(seconds=seconds))
 
 
 @dataclass
@@ -115,19 +97,40 @@ class SimulatedDatabase:
     async def start(self, scheduler: Scheduler) -> None:
         """Empty the books for a run, in which this scheduler says whose turn it is."""
         self.scheduler = scheduler
-        await self.observer.execute(_EMPTIED)
+        await self.observer.execute("CALL simulated.make_empty()")
+
+    async def set_clock(self, now: datetime) -> None:
+        """Make it that time."""
+        await self.observer.execute("UPDATE simulated.clock SET now = $1", now)
 
 
 @asynccontextmanager
 async def open_database(url: str) -> AsyncIterator[SimulatedDatabase]:
     """Connect for any number of runs, one after another."""
-    engine = create_engine(url, application="payg simulation", pool_size=_CONNECTIONS)
-    database = SimulatedDatabase(engine, await asyncpg.connect(url))
+
+    def faulty(what: str) -> bool:
+        scheduler = database.scheduler
+        return (
+            scheduler is not None and scheduler.running is not None and scheduler.fault(_LOST_PERCENT, what)
+        )
+
+    connections = Connections(url, faulty)
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        # What is prepared is kept with the server's connection.
+        connect_args={"async_creator_fn": connections.lend, "prepared_statement_cache_size": 0},
+        pool_size=_CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=300,
+        pool_use_lifo=True,
+    )
+    database = SimulatedDatabase(engine, await connect(url))
     _take_turns(database)
     try:
         yield database
     finally:
         await engine.dispose()
+        await connections.close()
         await database.observer.close()
 
 
@@ -147,8 +150,7 @@ def _take_turns(database: SimulatedDatabase) -> None:
         work.holds_locks = work.holds_locks or _takes_locks(statement)
         await_only(scheduler.point(name))
         if scheduler.fault(_LOST_PERCENT, f"connection lost before {name}"):
-            driver: asyncpg.Connection = connection.connection.driver_connection
-            driver.terminate()
+            await_only(cast("LentConnection", connection.connection.driver_connection).lose())
 
     def before_commit(_connection: Connection) -> None:
         if database.scheduler:
@@ -168,4 +170,4 @@ def _take_turns(database: SimulatedDatabase) -> None:
 
 
 def _takes_locks(statement: str) -> bool:
-    return not statement.lstrip().startswith("SELECT") or " FOR " in statement
+    return not statement.lstrip().startswith("SELECT") or " FOR " in statement or "_lock" in statement

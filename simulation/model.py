@@ -14,18 +14,25 @@ OLD_PRICE, NEW_PRICE = 1_000_000, 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account of the run; without a quota it has no plan. ``fallback`` lets the balance pay the rest."""
+    """An account of the run; without a quota it has no plan. ``fallback`` lets the balance pay the rest.
+
+    ``topup`` says below what it is topped up and by how much. One that is ``gated`` asks before each request.
+    """
 
     account_id: str
     quota: int | None
     fallback: bool
     credit: int
+    topup: tuple[int, int] | None = None
+    gated: bool = False
 
 
 ACCOUNTS = (
     Account("acct_a", None, fallback=False, credit=30 * DOLLAR),
     Account("acct_b", 6 * DOLLAR, fallback=True, credit=25 * DOLLAR),
     Account("acct_c", 4 * DOLLAR, fallback=False, credit=22 * DOLLAR),
+    Account("acct_d", None, fallback=False, credit=8 * DOLLAR, topup=(12 * DOLLAR, 10 * DOLLAR)),
+    Account("acct_e", None, fallback=False, credit=7 * DOLLAR, gated=True),
 )
 
 
@@ -59,8 +66,8 @@ def split(account: Account, prices: Iterable[int]) -> list[tuple[int, int, int]]
 
 
 _LEVELS = ("normal", "low", "warning", "critical", "exhausted")
-#: Where a level can be told again: a tenth above its bound.
-_REARMS = (0, 22 * DOLLAR, 11 * DOLLAR, 11 * DOLLAR // 2, 5 * DOLLAR)
+#: Where a level can be told again: a tenth above its bound; *exhausted*, a tenth of the lowest of the others.
+_REARMS = (0, 22 * DOLLAR, 11 * DOLLAR, 11 * DOLLAR // 2, DOLLAR // 2)
 
 
 def alerts(transfers: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:

@@ -1,6 +1,7 @@
 """The broker of a run: queues that lose nothing by themselves, and the exchange of alerts."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -8,7 +9,7 @@ import dramatiq
 import msgspec
 
 from shared.messaging.envelope import StageMessage
-from shared.messaging.transport import TransportError
+from shared.messaging.transport import PublishedAlert, TransportError
 from simulation.scheduler import Scheduler
 
 _DUPLICATE_PERCENT = 8
@@ -34,18 +35,25 @@ class Queues(dramatiq.Broker):
 
     def put(self, message: StageMessage) -> None:
         """Take a message in."""
+        self.put_body(message.queue, msgspec.json.encode(message.batch))
+
+    def put_body(self, queue: str, body: bytes) -> None:
+        """Take a message in that no stage published."""
         self._published += 1
-        self.ready[message.queue].append(Message(self._published, msgspec.json.encode(message.batch)))
+        self.ready[queue].append(Message(self._published, body))
 
     def enqueue(
         self, message: "dramatiq.Message[Any]", *, delay: int | None = None
     ) -> "dramatiq.Message[Any]":
-        """Take in what the clock sends."""
+        """Take in what intake and the clock send; it may be lost, and its confirmation."""
         if delay is not None:
             raise ValueError("payg delays no message")
-        self._published += 1
-        body = msgspec.json.encode(message.args[0])
-        self.ready[message.queue_name].append(Message(self._published, body))
+        queue = message.queue_name
+        if self._scheduler.fault(_LOST_PERCENT, f"what is for {queue} does not reach the broker"):
+            raise ConnectionError("not published")
+        self.put_body(queue, msgspec.json.encode(message.args[0]))
+        if self._scheduler.fault(_LOST_PERCENT, f"the confirmation of what is for {queue} is lost"):
+            raise ConnectionError("not confirmed")
         return message
 
     def take(self, queue: str) -> Message:
@@ -75,12 +83,13 @@ class Exchange:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    async def publish_alert(self, body: bytes, routing_key: str) -> None:
-        """Publish an alert; its confirmation may be lost, before or after the alert is safe."""
-        await self._scheduler.point(f"publishing {routing_key}")
-        if self._scheduler.fault(_LOST_PERCENT, f"{routing_key} did not reach the broker"):
-            raise TransportError("not published")
-        self._scheduler.changed = True
-        self.published.append(msgspec.json.decode(body))
-        if self._scheduler.fault(_LOST_PERCENT, f"the confirmation of {routing_key} is lost"):
-            raise TransportError("not confirmed")
+    async def publish_alerts(self, alerts: Sequence[PublishedAlert]) -> None:
+        """Publish alerts; a confirmation may be lost, before or after its alert is safe."""
+        for routing_key, body, _ in alerts:
+            await self._scheduler.point(f"publishing {routing_key}")
+            if self._scheduler.fault(_LOST_PERCENT, f"{routing_key} did not reach the broker"):
+                raise TransportError("not published")
+            self._scheduler.changed = True
+            self.published.append(msgspec.json.decode(body))
+            if self._scheduler.fault(_LOST_PERCENT, f"the confirmation of {routing_key} is lost"):
+                raise TransportError("not confirmed")

@@ -1,13 +1,13 @@
 """Shorten a failing run: fewer decisions and more zeroes, as long as it breaks the same way or another."""
 
 from simulation.choices import Choices
-from simulation.database import SimulatedDatabase
 from simulation.run import Outcome, run
+from simulation.servers import Servers
 
 _ATTEMPTS = 60
 
 
-async def shrink(database: SimulatedDatabase, failing: Outcome) -> Outcome:
+async def shrink(servers: Servers, failing: Outcome) -> Outcome:
     """Return the shortest failing run that a bounded number of attempts finds."""
     best, attempts = failing, 0
     size = len(best.choices)
@@ -19,7 +19,7 @@ async def shrink(database: SimulatedDatabase, failing: Outcome) -> Outcome:
             shorter = _zeroed(best.choices, start, size)
             if shorter != best.choices:
                 attempts += 1
-                outcome = await run(database, Choices(replayed=shorter))
+                outcome = await run(servers, Choices(replayed=shorter))
                 if outcome.broken and len(outcome.story) <= len(best.story):
                     best = outcome
             start += size

@@ -7,17 +7,23 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
+from node_example import NodeExample
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sandbox.servers import Postgres, RabbitMQ, Redis
 from shared.db.engine import create_engine
+from shared.db.roles import API, AUDITOR, WORKERS
 from shared.db.schema import migrate
 from shared.settings import Settings
 
 _TEMPLATE = "payg_template"
 _numbers = count()
+
+# Three tests and their servers share two processors: five seconds without an answer say nothing.
+httpx._config.DEFAULT_TIMEOUT_CONFIG.read = 30  # noqa: SLF001 - what is given up for is no part of these tests
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +36,8 @@ def servers_directory() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres(servers_directory: Path) -> Iterator[Postgres]:
     """PostgreSQL from the wheel, with an empty migrated database to clone."""
-    with Postgres(servers_directory / "postgres") as server:
+    # Nothing kills this one (tests that do start their own), and a database a test means a thousand copies.
+    with Postgres(servers_directory / "postgres", settings={"fsync": "off"}) as server:
         server.create_database(_TEMPLATE)
 
         async def prepare() -> None:
@@ -39,6 +46,9 @@ def postgres(servers_directory: Path) -> Iterator[Postgres]:
             await engine.dispose()
 
         asyncio.run(prepare())
+        # The processes of tests log in as these, and may no more than their roles.
+        for user, role in (("workers", WORKERS), ("api", API), ("auditor", AUDITOR)):
+            server.create_user(user, role)
         yield server
 
 
@@ -70,14 +80,21 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     await engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def virtual_hosts(rabbitmq: RabbitMQ) -> Iterator[str]:
+    """Virtual hosts that nobody used, by their URLs, made by the dozen."""
+
+    def fresh() -> Iterator[str]:
+        while True:
+            yield from rabbitmq.create_virtual_hosts(*(f"test{next(_numbers)}" for _ in range(12)))
+
+    return fresh()
+
+
 @pytest.fixture
-def broker_url(rabbitmq: RabbitMQ) -> Iterator[str]:
+def broker_url(virtual_hosts: Iterator[str]) -> str:
     """A virtual host of this test's own."""
-    name = f"test{next(_numbers)}"
-    rabbitmq.ctl("add_vhost", name)
-    rabbitmq.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
-    yield f"{rabbitmq.url}{name}"
-    rabbitmq.ctl("delete_vhost", name)
+    return next(virtual_hosts)
 
 
 @pytest.fixture
@@ -85,6 +102,11 @@ def redis_url(redis_server: Redis) -> str:
     """An empty Redis."""
     redis.Redis.from_url(redis_server.url).flushall()
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def node_example(tmp_path_factory: pytest.TempPathFactory) -> NodeExample:
+    return NodeExample(tmp_path_factory.mktemp("node"))
 
 
 @pytest.fixture

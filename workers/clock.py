@@ -1,8 +1,9 @@
 """Clock: the one scheduled process. It finds what time, or a process that died, left undone.
 
 Every second: accounts that are due for evaluation, alerts that were not delivered, payments whose next step
-is due, cycles that ended; every hour the months of usage to come; every few minutes what Stripe's webhooks
-did not bring, where Stripe and the books differ, and statements of months that are over.
+is due, cycles that ended; every two seconds how much waits where; every hour the months of usage to come;
+every few minutes what Stripe's webhooks did not bring, where Stripe and the books differ, and statements of
+months that are over.
 Two clocks at once do no harm: what one takes the other does not, or does again without effect.
 """
 
@@ -10,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from time import monotonic
 
 import dramatiq
 import structlog
@@ -29,6 +31,7 @@ Sweep = Callable[[], Awaitable[None]]
 
 TICK_S = 1.0
 _STRIPE_TICK_S = 15.0
+_WATCH_S = 2.0
 _BATCH = 500
 #: A message from the stage that gave the reason is quicker than this; then it is the clock's turn.
 _DUE_FOR_S = 1.0
@@ -50,6 +53,7 @@ class Clock:
         grace: timedelta,
         looks_at_stripe: Sequence[Sweep] = (),
         closings: Sequence[Sweep] = (),
+        watch: Sweep | None = None,
     ) -> None:
         self._engine = engine
         self._broker = broker
@@ -57,7 +61,10 @@ class Clock:
         self._grace = grace
         self._looks_at_stripe = looks_at_stripe
         self._closings = closings
+        self._watches = (watch,) if watch else ()
         self._periods_due: datetime | None = None
+        #: When all sweeps of a second were last done with, on the monotonic clock.
+        self.swept_at = monotonic()
         # dramatiq's connections belong to a thread, so one thread does all the publishing.
         self._publisher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publisher")
 
@@ -68,13 +75,15 @@ class Clock:
     async def run(self) -> None:
         """Sweep every second until cancelled; a sweep that fails is tried again at the next tick.
 
-        What asks Stripe, or closes a month, goes on beside the others: they do not wait for it.
+        What asks Stripe, closes a month, or looks at the queues goes on beside the others: they do not wait
+        for it.
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_repeat(self._sweeps(), TICK_S))
             for look in self._looks_at_stripe:
                 tasks.create_task(_repeat((look,), _STRIPE_TICK_S))
             tasks.create_task(_repeat(self._closings, TICK_S))
+            tasks.create_task(_repeat(self._watches, _WATCH_S))
 
     def _sweeps(self) -> Sequence[Sweep]:
         return (
@@ -84,7 +93,11 @@ class Clock:
             self.advance_payments,
             self.make_periods,
             self.forget_holds,
+            self._end_round,
         )
+
+    async def _end_round(self) -> None:
+        self.swept_at = monotonic()
 
     async def evaluate_due(self) -> None:
         """Send accounts to thresholds that are due and were not evaluated."""

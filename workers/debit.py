@@ -20,6 +20,7 @@ from shared.domain.quarantine import Reason, Rejection
 from shared.domain.usage import PricedUsage
 from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage
+from shared.metrics import CHARGED, HOLDS, LOST_RACES, RECORD_AGE, RECORDS
 from shared.operations.holds import Holds
 
 log = structlog.get_logger(__name__)
@@ -53,6 +54,7 @@ class Debiting:
             alerts += raised
             lost = {account_id: usage for account_id, usage in remaining.items() if account_id not in won}
             if lost:
+                LOST_RACES.inc(len(lost))
                 log.debug("lost races", accounts=len(lost), of=len(remaining))
             remaining = lost
         return messages_to(Stage.THRESHOLDS, due) + messages_to(Stage.NOTIFICATIONS, alerts)
@@ -65,6 +67,7 @@ class Debiting:
             moved = await books.move_versions(connection, changes)
             done = [d for d in decisions if d.before.account_id in moved.account_ids or not d.transfers]
             alerts = await _commit(connection, done)
+        _count(done, self._now())
         if self._holds:
             await self._holds.debited(done, batch, self._now())
         return {decision.before.account_id for decision in done}, moved.due_id, alerts
@@ -97,6 +100,19 @@ async def _commit(connection: AsyncConnection, decisions: Sequence[Debit]) -> li
     if records:
         await books.insert_usage(connection, records)
     return await add_rejections(connection, [_conflict(usage) for d in decisions for usage in d.conflicts])
+
+
+def _count(done: Sequence[Debit], now: datetime) -> None:
+    rows = [record.row for decision in done for record in decision.records]
+    RECORDS.labels("debit", "debited").inc(len(rows))
+    RECORDS.labels("debit", "duplicate").inc(sum(decision.duplicates for decision in done))
+    RECORDS.labels("debit", Reason.CONFLICT).inc(sum(len(decision.conflicts) for decision in done))
+    if rows:
+        CHARGED.labels("quota").inc(sum(row.quota_nanos for row in rows))
+        CHARGED.labels("balance").inc(sum(row.balance_nanos for row in rows))
+        CHARGED.labels("uncollected").inc(sum(row.uncollected_nanos for row in rows))
+        HOLDS.labels("billed").inc(sum(row.hold_id is not None for row in rows))
+        RECORD_AGE.observe(max(0.0, (now - min(row.time for row in rows)).total_seconds()))
 
 
 def _conflict(usage: PricedUsage) -> Rejection:

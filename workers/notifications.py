@@ -6,16 +6,18 @@ that goes on beside the stage (``shared.operations.delivery.delivery_loop``).
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 import msgspec
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.db import alerts
-from shared.messaging.envelope import StageMessage
-from shared.messaging.transport import Transport, TransportError
+from shared.messaging.envelope import Origin, StageMessage
+from shared.messaging.kept_transport import KeptTransport
+from shared.messaging.transport import PublishedAlert, Transport
+from shared.metrics import ALERTS
 from shared.operations.delivery.delivery_loop import Deliveries
+from shared.tracing import current_traceparent
 
 
 class Notifications:
@@ -29,24 +31,21 @@ class Notifications:
     ) -> None:
         self._engine = engine
         self._deliveries = deliveries
-        self._open_transport = open_transport
-        self._transport: Transport | None = None
+        self._exchange = KeptTransport(open_transport)
         self._publishing = asyncio.Lock()
 
     async def handle(self, sequences: list[int]) -> Sequence[StageMessage]:
         """Deliver alerts; those that were delivered before are passed over."""
         async with self._engine.connect() as connection:
             undelivered = await alerts.load_undelivered(connection, sequences)
-        for alert in undelivered:
-            await self._publish(alert)
         if undelivered:
+            await self._publish(undelivered)
             await self._mark(undelivered)
         return []
 
     async def close(self) -> None:
         """Close the connection that alerts are published on."""
-        if self._transport is not None:
-            await self._transport.__aexit__(None, None, None)
+        await self._exchange.close()
 
     async def _mark(self, published: Sequence[RowMapping]) -> None:
         async with self._engine.begin() as connection:
@@ -54,19 +53,17 @@ class Notifications:
             if self._deliveries is not None:
                 mine = [alert for alert in published if alert["sequence"] in marked]
                 await self._deliveries.write(connection, mine)
+        for alert in published:
+            ALERTS.labels(alert["type"]).inc(alert["sequence"] in marked)
         if self._deliveries is not None:
             self._deliveries.wake()
 
-    async def _publish(self, alert: RowMapping) -> None:
-        body = msgspec.json.encode(alerts.alert_event(alert))
-        async with self._publishing:
-            try:
-                if self._transport is None:
-                    self._transport = await self._open_transport().__aenter__()
-                await self._transport.publish_alert(body, alert["type"])
-            except TransportError:
-                broken, self._transport = self._transport, None
-                if broken is not None:
-                    with suppress(Exception):
-                        await broken.__aexit__(None, None, None)
-                raise
+    async def _publish(self, undelivered: Sequence[RowMapping]) -> None:
+        published = [_published(alert) for alert in undelivered]
+        async with self._publishing, self._exchange.connected() as transport:
+            await transport.publish_alerts(published)
+
+
+def _published(alert: RowMapping) -> PublishedAlert:
+    origin = Origin(alert["data"].get("correlation_id"), current_traceparent())
+    return PublishedAlert(alert["type"], msgspec.json.encode(alerts.alert_event(alert)), origin)

@@ -3,7 +3,7 @@
 What cannot be priced is parked: a missing price is never a price of zero.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ from shared.domain.quarantine import Reason, Rejection
 from shared.domain.usage import PricedUsage
 from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage, debit_queue
+from shared.metrics import HOLDS, RECORDS
 from shared.operations.holds import Holds
 from shared.operations.prices import look_up
 
@@ -78,6 +79,7 @@ class Pricing:
             alerts = await add_rejections(connection, rejections)
         if self._holds and parked:
             await self._holds.parked(parked)
+        _count(len(events), rejections, parked)
         debits = [StageMessage(Stage.DEBIT, queue, elements) for queue, elements in priced.items()]
         return debits + messages_to(Stage.NOTIFICATIONS, alerts)
 
@@ -86,6 +88,15 @@ class Pricing:
         if self._book is None or self._book.version != version:
             self._book = await prices.load_price_book(connection)
         return self._book
+
+
+def _count(
+    events: int, rejections: Sequence[Rejection], parked: Sequence[tuple[str | None, str | None]]
+) -> None:
+    RECORDS.labels("pricing", "priced").inc(events - len(rejections))
+    for reason, records in Counter(rejection.reason for rejection in rejections).items():
+        RECORDS.labels("pricing", reason).inc(records)
+    HOLDS.labels("parked").inc(sum(hold_id is not None for _, hold_id in parked))
 
 
 async def load_payers(connection: AsyncConnection, records: Sequence[UsageData]) -> Payers:

@@ -19,6 +19,7 @@ from shared.domain.topup import TopUp, TopupState, WaitUntil, decide
 from shared.ids import new_id
 from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage
+from shared.metrics import EVALUATIONS
 from shared.operations.crossings import account_alert, key_alerts
 from shared.operations.holds import Holds
 
@@ -54,6 +55,7 @@ class Thresholds:
             await evaluations.save_evaluations(
                 connection, [Evaluation(a, told[a.account_id], later.get(a.account_id)) for a in accounts]
             )
+        EVALUATIONS.inc(len(accounts))
         if self._holds:
             await self._holds.catch_up({account.account_id: account.version for account in accounts})
         return messages_to(Stage.NOTIFICATIONS, sequences) + messages_to(Stage.TOPUP, started)

@@ -15,6 +15,7 @@ from shared.gateways.stripe_payments import StripePayments
 from shared.gateways.stripe_refunds import StripeRefunds
 from shared.messaging.envelope import StageMessage, messages_to
 from shared.messaging.topology import Stage
+from shared.metrics import PAYMENT_STEPS
 from shared.operations.payments.charge import Charging
 from shared.operations.payments.event_handlers import event_handlers
 from shared.operations.payments.invoices import Invoicing
@@ -64,12 +65,17 @@ class TopUps:
         ]
 
     async def _advance(self, steps: PaymentSteps, step_id: str) -> Outcome:
+        kind = step_id.partition("_")[0]
         try:
-            return await steps.advance(step_id)
+            outcome = await steps.advance(step_id)
         except PaymentUnavailableError as error:
+            PAYMENT_STEPS.labels(kind, "stripe_away").inc()
             log.warning("stripe is away", step=step_id, error=str(error))
             await steps.look_again(step_id, self._now() + _STRIPE_AWAY)
             return Outcome()
         except PaymentRefusedError as error:
+            PAYMENT_STEPS.labels(kind, "refused").inc()
             log.exception("stripe refuses", step=step_id)
             return await steps.park(step_id, str(error))
+        PAYMENT_STEPS.labels(kind, "taken").inc()
+        return outcome

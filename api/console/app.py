@@ -22,6 +22,7 @@ from api.console import (
     sign_in,
     statements,
     subscription,
+    team,
     transactions,
     usage,
     webhooks,
@@ -29,6 +30,7 @@ from api.console import (
 from api.console.operator import account, accounts, actions, differences, prices, quarantine, queues
 from api.console.pages import ROOT, bare, page, sorry
 from api.console.security import SafeHeaders
+from api.console.tries import Tries
 from api.console.viewer import SignInNeededError
 from api.errors import STATUSES
 from api.services import Services
@@ -47,6 +49,7 @@ _PAGES = (
     auto_topup,
     subscription,
     keys,
+    team,
     alerts,
     alert_settings,
     alert_mail,
@@ -68,6 +71,8 @@ def create_console(services: Services) -> FastAPI:
     """Return the application of the console."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.state.services = services
+    app.state.failed_keys = Tries(sign_in.TRIES, sign_in.IN_S)
+    app.state.asked_for_links = Tries(sign_in.TRIES, sign_in.IN_S)
     app.add_middleware(SafeHeaders, settings=services.settings)
     app.mount("/static", StaticFiles(packages=[("api.console", "static")]))
     for pages in _PAGES:

@@ -1,6 +1,6 @@
 """How numbers and times stand on a page."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from shared.domain.money import NANOS_PER_DOLLAR, divide_half_even, format_dollars
 
@@ -60,6 +60,11 @@ def day(time: datetime | None) -> str:
     return f"{time:%-d %b %Y}" if time else "never"
 
 
+def month(period: str) -> str:
+    """Return a month such as 2026-11 in words."""
+    return f"{date.fromisoformat(f'{period}-01'):%B %Y}"
+
+
 def lasts(time: timedelta | None) -> str:
     """Return how long something lasts."""
     if time is None:
@@ -76,12 +81,18 @@ def words(name: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def reason(cause: str, kind: str) -> str:
+    """Return why money moved, without its kind, which stands beside it."""
+    first, _, rest = cause.partition(" ")
+    if first == "cycle":
+        return f"cycle from {day(datetime.fromisoformat(rest))}"
+    return rest if first.removesuffix(":") == kind else cause
+
+
 def share(part: int, whole: int) -> float:
     """Return a share in percent, between 0 and 100."""
     return round(100 * min(max(part, 0), whole) / whole, 2) if whole > 0 else 0.0
 
 
-FILTERS = {
-    filter_.__name__: filter_
-    for filter_ in (money, exact, dollars, percent, price, signed, count, when, day, lasts, words)
-} | {"iso": datetime.isoformat}
+_FILTERS = (money, exact, dollars, percent, price, signed, count, when, day, month, lasts, words, reason)
+FILTERS = {filter_.__name__: filter_ for filter_ in _FILTERS} | {"iso": datetime.isoformat}

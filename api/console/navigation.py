@@ -22,7 +22,8 @@ _ACCOUNT = (
     Entry("cards", "Payment methods", "card"),
     Entry("subscription", "Subscription", "subscription"),
     Entry("keys", "API keys", "key"),
-    Entry("statements", "Statements", "invoice"),
+    Entry("team", "Team", "team"),
+    Entry("statements", "Statements", "statement"),
     Entry("invoices", "Invoices", "invoice"),
     Entry("alerts", "Alerts", "alert"),
     Entry("models", "Models & prices", "models"),
@@ -33,6 +34,7 @@ _OPERATOR = (
     Entry("quarantine", "Quarantine", "quarantine"),
     Entry("queues", "Queues", "queues"),
     Entry("reconciliation", "Reconciliation", "reconcile"),
+    Entry("team", "Team", "team"),
     Entry("log", "Audit log", "log"),
 )
 _MEMBER = (Entry("usage", "My usage", "usage"), Entry("models", "Models & prices", "models"))

@@ -1,75 +1,91 @@
-"""Sign in with a key, and out again."""
+"""Sign in with a key or with a link that comes by mail, and out again."""
 
-from collections import defaultdict, deque
-from time import monotonic
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from api.console.navigation import menu
 from api.console.pages import ROOT, bare
 from api.console.security import is_own
+from api.console.tries import Tries
 from api.console.viewer import COOKIE, Anyone, ServicesNow, admin_key
 from api.errors import ApiError
-from shared.operations import console_sessions
+from api.services import Services
+from shared.operations import console_sessions, sign_in_links
 
 router = APIRouter()
 
-_TRIES, _IN_S = 10, 60.0
-_MAX_KNOWN = 10_000
+#: An operator's key may be short enough to guess, and nobody's mailbox is to be filled.
+TRIES, IN_S = 10, 60.0
 _WRONG = "This key is unknown, was revoked, or may not see billing."
-
-
-class FailedTries:
-    """Counts failed tries by address, in one process: an operator's key may be short enough to guess."""
-
-    def __init__(self) -> None:
-        self._tries: dict[str, deque[float]] = defaultdict(deque)
-
-    def too_many(self, address: str) -> bool:
-        """Whether an address failed too often of late."""
-        tries = self._tries.get(address, deque())
-        while tries and tries[0] < monotonic() - _IN_S:
-            tries.popleft()
-        return len(tries) >= _TRIES
-
-    def add(self, address: str) -> None:
-        if len(self._tries) > _MAX_KNOWN:
-            self._tries.clear()
-        self._tries[address].append(monotonic())
-
-
-def _failed(request: Request) -> FailedTries:
-    state = request.app.state
-    if not hasattr(state, "failed_tries"):
-        state.failed_tries = FailedTries()
-    failed: FailedTries = state.failed_tries
-    return failed
+_OVER = "This link was used, or it is older than 15 minutes. Ask for another."
+Secret = Annotated[str, Form(max_length=500)]
 
 
 @router.get("/sign-in")
-async def show() -> Response:
-    """Ask for a key."""
-    return bare("sign_in.html", problem=None)
+async def show(services: ServicesNow) -> Response:
+    """Ask for an address or a key."""
+    return _door(services)
 
 
 @router.post("/sign-in")
-async def sign_in(
-    request: Request, services: ServicesNow, key: Annotated[str, Form(max_length=500)] = ""
-) -> Response:
-    """Begin a session, and go to the first page of its role."""
-    if not is_own(request.headers, services.settings):
-        raise ApiError(403, "forged", "this form did not come from our page")
-    failed, address = _failed(request), request.client.host if request.client else ""
-    if failed.too_many(address):
-        refusal = bare("sign_in.html", status=429, problem="Too many tries. Wait a minute, then try again.")
-        refusal.headers["Retry-After"] = str(int(_IN_S))
-        return refusal
+async def sign_in(request: Request, services: ServicesNow, key: Secret = "") -> Response:
+    """Begin a session with a key, and go to the first page of its role."""
+    _check_own(request, services)
+    failed: Tries = request.app.state.failed_keys
+    if failed.too_many(_address(request)):
+        return _too_many(services)
     token = await console_sessions.sign_in(services.engine, key.strip(), admin_key(services))
     if token is None:
-        failed.add(address)
-        return bare("sign_in.html", status=401, problem=_WRONG)
+        failed.add(_address(request))
+        return _door(services, 401, _WRONG)
+    return await _signed_in(services, token)
+
+
+@router.post("/sign-in/mail")
+async def ask_for_link(
+    request: Request, services: ServicesNow, address: Annotated[str, Form(max_length=320)] = ""
+) -> Response:
+    """Send a link to an address that may sign in; whether it may, the answer does not tell."""
+    _check_own(request, services)
+    if services.sign_in_mail is None:
+        raise ApiError(404, "no_mail", "this server sends no mail: sign in with a key")
+    asked: Tries = request.app.state.asked_for_links
+    if asked.too_many(_address(request)):
+        return _too_many(services)
+    asked.add(_address(request))
+    services.sign_in_mail.ask(address)
+    return bare("sign_in_sent.html", address=address.strip())
+
+
+@router.get("/sign-in/link")
+async def show_link(services: ServicesNow, token: Annotated[str, Query(max_length=500)] = "") -> Response:
+    """Ask whether to go in: programs that look at mail open links too, and must not use them up."""
+    found = await sign_in_links.find_link(services.engine, token)
+    if found is None:
+        return _door(services, 401, _OVER)
+    return bare("sign_in_link.html", found=found, token=token)
+
+
+@router.post("/sign-in/link")
+async def use_link(request: Request, services: ServicesNow, token: Secret = "") -> Response:
+    """Use a link up, and go to the first page of its role."""
+    _check_own(request, services)
+    session = await sign_in_links.use_link(services.engine, token)
+    return _door(services, 401, _OVER) if session is None else await _signed_in(services, session)
+
+
+@router.post("/sign-out")
+async def sign_out(viewer: Anyone, services: ServicesNow) -> Response:
+    """End the session."""
+    await console_sessions.sign_out(services.engine, viewer.token_hash)
+    answer = RedirectResponse(f"{ROOT}/sign-in", 303)
+    answer.delete_cookie(COOKIE, path=ROOT)
+    return answer
+
+
+async def _signed_in(services: Services, token: str) -> Response:
     session = await console_sessions.find(services.engine, token, admin_key(services))
     first = menu(session.role)[0].path if session else ""
     answer = RedirectResponse(f"{ROOT}/{first}", 303)
@@ -85,10 +101,20 @@ async def sign_in(
     return answer
 
 
-@router.post("/sign-out")
-async def sign_out(viewer: Anyone, services: ServicesNow) -> Response:
-    """End the session."""
-    await console_sessions.sign_out(services.engine, viewer.token_hash)
-    answer = RedirectResponse(f"{ROOT}/sign-in", 303)
-    answer.delete_cookie(COOKIE, path=ROOT)
-    return answer
+def _door(services: Services, status: int = 200, problem: str | None = None) -> Response:
+    return bare("sign_in.html", status=status, problem=problem, mail=services.sign_in_mail is not None)
+
+
+def _too_many(services: Services) -> Response:
+    refusal = _door(services, 429, "Too many tries. Wait a minute, then try again.")
+    refusal.headers["Retry-After"] = str(int(IN_S))
+    return refusal
+
+
+def _check_own(request: Request, services: Services) -> None:
+    if not is_own(request.headers, services.settings):
+        raise ApiError(403, "forged", "this form did not come from our page")
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""

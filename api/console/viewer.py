@@ -20,9 +20,14 @@ class SignInNeededError(Exception):
     """Nobody is signed in."""
 
 
-async def _viewer(request: Request, services: ServicesNow) -> Session:
+async def signed_in(request: Request, services: Services) -> Session | None:
+    """Return the session of a request as it is now, None where it is over."""
     token = request.cookies.get(COOKIE)
-    session = await console_sessions.find(services.engine, token, admin_key(services)) if token else None
+    return await console_sessions.find(services.engine, token, admin_key(services)) if token else None
+
+
+async def _viewer(request: Request, services: ServicesNow) -> Session:
+    session = await signed_in(request, services)
     if session is None:
         raise SignInNeededError
     request.state.viewer = session
@@ -63,6 +68,9 @@ Reader = Annotated[Session, Depends(Allowed(Role.OWNER, Role.BILLING))]
 Owner = Annotated[Session, Depends(Allowed(Role.OWNER))]
 #: Who sees usage: a member that of its own key.
 UsageReader = Annotated[Session, Depends(Allowed(Role.OWNER, Role.BILLING, Role.MEMBER))]
+#: Who sees, or decides, who else may sign in.
+TeamReader = Annotated[Session, Depends(Allowed(Role.OWNER, Role.BILLING, Role.OPERATOR, Role.AUDITOR))]
+Head = Annotated[Session, Depends(Allowed(Role.OWNER, Role.OPERATOR))]
 #: Who sees all accounts, or changes them.
 Overseer = Annotated[Session, Depends(Allowed(Role.OPERATOR, Role.AUDITOR))]
 Operator = Annotated[Session, Depends(Allowed(Role.OPERATOR))]

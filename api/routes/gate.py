@@ -19,6 +19,7 @@ from shared.domain.gate import Refusal, Refused, account_of_hold, hold_price_nan
 from shared.domain.price_book import PriceBook
 from shared.domain.pricing import rate_at
 from shared.domain.tokens import MAX_TOKENS
+from shared.metrics import GATE_ANSWERS, HOLDS
 from shared.operations.prices import look_up
 
 router = APIRouter(tags=["gate"], responses=RESPONSES)
@@ -74,10 +75,11 @@ async def authorize(asked: Request, key: Asking, services: Annotated[Services, D
     await services.save_learned(book)
     limited_key = payer.api_key_id if payer.limited else None
     answer = await services.gate.authorize(str(payer.account_id), price, limited_key)
-    services.metrics.gate_answers.labels(answer.why if isinstance(answer, Refused) else "held").inc()
+    GATE_ANSWERS.labels(answer.why if isinstance(answer, Refused) else "held").inc()
     if isinstance(answer, Refused):
         wait_s = ceil(answer.wait.total_seconds()) if answer.wait else None
         raise ApiError(402, answer.why, _MESSAGES[answer.why], retry_after_s=wait_s)
+    HOLDS.labels("placed").inc()
     return Held(
         hold_id=answer.hold_id,
         account_id=answer.account_id,
@@ -107,6 +109,7 @@ async def release(
     _own(hold_id, key)
     if not await services.gate.release(hold_id):
         raise _gone(hold_id)
+    HOLDS.labels("released").inc()
     return Response(status_code=204)
 
 

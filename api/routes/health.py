@@ -7,7 +7,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.services import Services, services_of
-from shared.messaging.transport import TransportError, open_transport
+from shared.messaging.connect import open_transport
+from shared.messaging.transport import TransportError
 
 router = APIRouter(tags=["health"])
 

@@ -1,4 +1,7 @@
-"""payg account: create, set, show, credit, autotopup, billing; alerts are in ``alert_settings``."""
+"""payg account: create, set, show, credit, autotopup, billing; payg accounts list.
+
+What account owners are told is in ``alert_settings`` and ``mail``.
+"""
 
 from datetime import datetime
 from functools import partial
@@ -7,8 +10,9 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cli.arguments import Switch, dollars, dollars_or_none, instant
-from cli.output import print_object
+from cli.arguments import AccountArgument, Switch, dollars, dollars_or_none, instant
+from cli.commands import alert_settings, mail
+from cli.output import print_list, print_object
 from cli.session import with_account, with_database
 from shared.domain.topup import PRESETS, Preset
 from shared.gateways.stripe_payments import configured_payments
@@ -17,8 +21,18 @@ from shared.operations.payments import invoices, topups
 from shared.settings import load_settings
 
 app = typer.Typer(name="account", help="Accounts: who pays.", no_args_is_help=True)
+listing = typer.Typer(name="accounts", help="All accounts, or those that a text names.", no_args_is_help=True)
 
-AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's id.")]
+_COLUMNS = ("account_id", "name", "balance_nanos", "plan_id", "frozen", "created_at")
+
+
+def register(root: typer.Typer) -> None:
+    alert_settings.register(app)
+    mail.register(app)
+    root.add_typer(app)
+    root.add_typer(listing)
+
+
 PlanOption = Annotated[str | None, typer.Option(help="The id, or the unique name, of a plan.")]
 FallbackOption = Annotated[
     Switch | None, typer.Option(help="Whether the balance pays what the quota does not cover.")
@@ -217,3 +231,21 @@ def _caps(
     if per_month_usd is not None:
         caps["max_per_month_nanos"] = per_month_usd if isinstance(per_month_usd, int) else None
     return caps
+
+
+@listing.callback()
+def listing_group() -> None:
+    """Make ``list`` a command of its own."""
+
+
+@listing.command("list")
+def list_(
+    search: Annotated[str | None, typer.Option(help="The beginning of an id, or of a name.")] = None,
+    after: Annotated[
+        str | None, typer.Option(metavar="ACCOUNT", help="Go on after this one, the last of a list.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The most to list.")] = 100,
+) -> None:
+    """List accounts in order of their ids."""
+    found = with_database(partial(accounts.list_accounts, limit=limit, after=after, search=search))
+    print_list(found, _COLUMNS, "no accounts")

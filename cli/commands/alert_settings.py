@@ -6,13 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.arguments import amounts, dollars_or_none, hours, numbers
+from cli.arguments import AccountArgument, amounts, dollars_or_none, hours, numbers
 from cli.output import print_object
 from cli.session import with_database
 from shared.domain.alert_rules import RuleKind
 from shared.operations.alert_settings import OwnBounds, Quiet, set_alert_settings, show_alert_settings
 
-AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's id.")]
 BoundOption = Annotated[
     Any,
     typer.Option(

@@ -18,6 +18,10 @@ from shared.messaging.transport import Transport
 app = typer.Typer(name="alerts", help="What was told about accounts.", no_args_is_help=True)
 
 
+def register(root: typer.Typer) -> None:
+    root.add_typer(app)
+
+
 @app.callback()
 def alerts_group() -> None:
     """Make ``tail`` a command of its own."""

@@ -8,6 +8,7 @@ import typer
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from cli.commands import archive, periods
 from cli.output import print_list, print_object
 from cli.session import with_database
 from shared.db import journal
@@ -18,6 +19,14 @@ from shared.settings import load_settings
 
 usage = typer.Typer(name="usage", help="Debited usage records.", no_args_is_help=True)
 transfers = typer.Typer(name="transfers", help="What moved an account's money.", no_args_is_help=True)
+
+
+def register(root: typer.Typer) -> None:
+    periods.register(usage)
+    archive.register(usage)
+    root.add_typer(usage)
+    root.add_typer(transfers)
+
 
 AccountOption = Annotated[str, typer.Option(help="The account's id.")]
 _USAGE_COLUMNS = ("time", "id", "account_id", "model", "input_tokens", "output_tokens", "charge_nanos")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from cli.arguments import AccountArgument
 from cli.output import print_list, print_object
 from cli.session import with_database
 from shared.gateways.stripe_payments import configured_payments
@@ -16,7 +17,12 @@ from shared.settings import load_settings
 card = typer.Typer(name="card", help="Cards that are saved at Stripe.", no_args_is_help=True)
 listing = typer.Typer(name="cards", help="The saved cards of an account.", no_args_is_help=True)
 
-AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's id.")]
+
+def register(root: typer.Typer) -> None:
+    root.add_typer(card)
+    root.add_typer(listing)
+
+
 CardArgument = Annotated[str, typer.Argument(metavar="PM", help="The card's id at Stripe, pm_….")]
 
 _COLUMNS = ("id", "brand", "last4", "exp_month", "exp_year", "default")

@@ -1,4 +1,4 @@
-"""payg endpoint create, list, rotate, disable, enable, remove, deliveries, replay."""
+"""payg endpoint create, list, set, rotate, disable, enable, remove, deliveries, replay."""
 
 from datetime import datetime
 from functools import partial
@@ -20,9 +20,16 @@ app = typer.Typer(
     name="endpoint", help="Webhooks: where alerts go, and what became of them.", no_args_is_help=True
 )
 
+
+def register(root: typer.Typer) -> None:
+    root.add_typer(app)
+
+
 Account = Annotated[
     str | None, typer.Option("--account", help="An account's; without, an operator's, for all accounts.")
 ]
+Types = Annotated[list[AlertType] | None, typer.Option("--type", help="Only this type; may be repeated.")]
+Description = Annotated[str | None, typer.Option(help="A text for people.")]
 EndpointArgument = Annotated[str, typer.Argument(metavar="ID", help="The endpoint's id.")]
 
 _COLUMNS = ("created_at", "endpoint_id", "url", "event_types", "enabled", "disabled_because")
@@ -33,10 +40,8 @@ _LOG = ("created_at", "delivery_id", "event_id", "type", "state", "attempts", "s
 def create(
     url: Annotated[str, typer.Argument(metavar="URL", help="https, on the public Internet.")],
     account: Account = None,
-    types: Annotated[
-        list[AlertType] | None, typer.Option("--type", help="Only this type; may be repeated.")
-    ] = None,
-    description: Annotated[str | None, typer.Option(help="A text for people.")] = None,
+    types: Types = None,
+    description: Description = None,
 ) -> None:
     """Add an endpoint. Its secret, by which it verifies what it gets, is shown once."""
     make = partial(
@@ -56,6 +61,30 @@ def list_(account: Account = None) -> None:
     print_list(with_database(partial(endpoints.list_endpoints, account_id=account)), _COLUMNS, "no endpoints")
 
 
+@app.command("set")
+def set_(
+    endpoint: EndpointArgument,
+    account: Account = None,
+    types: Types = None,
+    all_types: Annotated[bool, typer.Option("--all-types", help="Alerts of every type again.")] = False,
+    url: Annotated[str | None, typer.Option(help="https, on the public Internet.")] = None,
+    description: Description = None,
+) -> None:
+    """Change which types an endpoint gets, its URL or its description; what is not named stays."""
+    if types and all_types:
+        raise typer.BadParameter("give --type or --all-types")
+    changes = endpoints.Changes()
+    if types or all_types:
+        changes["event_types"] = [*(types or ())]
+    if url is not None:
+        changes["url"] = url
+    if description is not None:
+        changes["description"] = description
+    if not changes:
+        raise typer.BadParameter("say what to change: --type, --all-types, --url or --description")
+    _change(endpoint, account, changes)
+
+
 @app.command()
 def rotate(endpoint: EndpointArgument, account: Account = None) -> None:
     """Make a new secret, shown once; for 24 hours the one before signs too."""
@@ -66,13 +95,13 @@ def rotate(endpoint: EndpointArgument, account: Account = None) -> None:
 @app.command()
 def disable(endpoint: EndpointArgument, account: Account = None) -> None:
     """Send nothing any more, and give up what was to be sent; replay sends it later."""
-    _switch(endpoint, account, endpoints.Changes(enabled=False))
+    _change(endpoint, account, endpoints.Changes(enabled=False))
 
 
 @app.command()
 def enable(endpoint: EndpointArgument, account: Account = None) -> None:
     """Send what happens from now on."""
-    _switch(endpoint, account, endpoints.Changes(enabled=True))
+    _change(endpoint, account, endpoints.Changes(enabled=True))
 
 
 @app.command()
@@ -128,6 +157,12 @@ def replay(
     print_object({"replayed": with_database(send_again)})
 
 
-def _switch(endpoint: str, account: str | None, changes: endpoints.Changes) -> None:
-    change = partial(endpoints.change_endpoint, account_id=account, endpoint_id=endpoint, changes=changes)
+def _change(endpoint: str, account: str | None, changes: endpoints.Changes) -> None:
+    change = partial(
+        endpoints.change_endpoint,
+        account_id=account,
+        endpoint_id=endpoint,
+        changes=changes,
+        loopback=load_settings().webhook_loopback,
+    )
     print_object(with_database(change))

@@ -14,6 +14,12 @@ from shared.operations.payments import invoices
 invoice = typer.Typer(name="invoice", help="One invoice, as it was issued.", no_args_is_help=True)
 listing = typer.Typer(name="invoices", help="Invoices, one for every top-up.", no_args_is_help=True)
 
+
+def register(root: typer.Typer) -> None:
+    root.add_typer(invoice)
+    root.add_typer(listing)
+
+
 _COLUMNS = ("number", "issued_at", "account_id", "buyer", "amount_nanos", "refunded_nanos")
 
 

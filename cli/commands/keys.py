@@ -16,6 +16,12 @@ app = typer.Typer(
 )
 listing = typer.Typer(name="keys", help="Keys and when they were last used.", no_args_is_help=True)
 
+
+def register(root: typer.Typer) -> None:
+    root.add_typer(app)
+    root.add_typer(listing)
+
+
 _COLUMNS = ("created_at", "api_key_id", "name", "scopes", "limit_nanos", "last_used_at", "revoked_at")
 
 

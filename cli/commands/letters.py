@@ -10,11 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cli.output import print_list, print_object
 from cli.session import with_transport
-from shared.messaging.topology import Stage, stage_queues
+from shared.messaging.topology import every_queue
 from shared.messaging.transport import DeadLetter, Transport
 from shared.settings import load_settings
 
 app = typer.Typer(name="dead-letters", help="Messages that the broker gave up on.", no_args_is_help=True)
+
+
+def register(root: typer.Typer) -> None:
+    root.add_typer(app)
+
 
 _COLUMNS = ("queue", "message_id", "records", "enqueued_at", "bytes")
 
@@ -46,7 +51,7 @@ async def dead_letters(transport: Transport) -> AsyncIterator[dict[str, Any]]:
 
 
 def _queues() -> list[str]:
-    return [queue for stage in Stage for queue in stage_queues(stage, load_settings().debit_queues)]
+    return every_queue(load_settings().debit_queues)
 
 
 def _shown(letter: DeadLetter) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands.accounts import AccountArgument
+from cli.arguments import AccountArgument
 from cli.output import print_list, print_object
 from cli.session import with_database
 from shared.domain.alerts import AlertType

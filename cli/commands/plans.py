@@ -1,4 +1,4 @@
-"""payg plan: create."""
+"""payg plan create, payg plans list."""
 
 from functools import partial
 from typing import Annotated
@@ -6,11 +6,19 @@ from typing import Annotated
 import typer
 
 from cli.arguments import dollars, percent
-from cli.output import print_object
+from cli.output import print_list, print_object
 from cli.session import with_database
 from shared.operations import accounts
 
 app = typer.Typer(name="plan", help="Subscription plans: a quota for each month.", no_args_is_help=True)
+listing = typer.Typer(name="plans", help="The plans there are.", no_args_is_help=True)
+
+_COLUMNS = ("plan_id", "name", "quota_nanos", "price_nanos", "time_zone", "created_at")
+
+
+def register(root: typer.Typer) -> None:
+    root.add_typer(app)
+    root.add_typer(listing)
 
 
 @app.callback()
@@ -44,3 +52,14 @@ def create(
         )
     )
     print_object({"plan_id": plan_id, "name": name, "quota_nanos": quota, "price_nanos": price or 0})
+
+
+@listing.callback()
+def listing_group() -> None:
+    """Make ``list`` a command of its own."""
+
+
+@listing.command("list")
+def list_() -> None:
+    """List plans, oldest first."""
+    print_list(with_database(accounts.list_plans), _COLUMNS, "no plans")

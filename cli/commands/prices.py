@@ -20,6 +20,11 @@ from shared.operations import prices
 
 app = typer.Typer(name="prices", help="Rates in dollars per million tokens.", no_args_is_help=True)
 
+
+def register(root: typer.Typer) -> None:
+    root.add_typer(app)
+
+
 RateOption = Annotated[
     int | None, typer.Option(metavar="USD", parser=dollars, help="Dollars a million tokens.")
 ]

@@ -76,14 +76,16 @@ def _copies(item: str) -> tuple[str, int]:
 def bench(
     sections: Annotated[
         list[str] | None,
-        typer.Argument(help="What to measure: throughput, latency, growth, memory, gate; all without one."),
+        typer.Argument(
+            help="What to measure: throughput, latency, growth, memory, gate, console; all without."
+        ),
     ] = None,
     quick: Annotated[bool, typer.Option(help="Only show that it works; the figures mean nothing.")] = False,
     write: Annotated[
         bool, typer.Option(help="Write bench/RESULTS.md and the pictures of the README.")
     ] = False,
 ) -> None:
-    """Measure throughput, latency, growth, memory and the gate, each beside its baseline, on own servers."""
+    """Measure what payg does beside its baselines, on servers of its own."""
     from bench.run import as_rows, measure, save  # noqa: PLC0415
 
     results = measure(sections, quick=quick, say=remarks.print)

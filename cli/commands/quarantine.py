@@ -12,6 +12,11 @@ from shared.operations import quarantine
 
 app = typer.Typer(name="quarantine", help="Records that could not be debited.", no_args_is_help=True)
 
+
+def register(root: typer.Typer) -> None:
+    root.add_typer(app)
+
+
 _COLUMNS = ("id", "reason", "count", "event_id", "detail")
 
 

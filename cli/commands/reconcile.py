@@ -29,6 +29,7 @@ _COLUMNS = ("id", "kind", "stripe_id", "account_id", "topup_id", "state", "detai
 
 def register(app: typer.Typer) -> None:
     app.command()(reconcile)
+    app.add_typer(differences)
 
 
 def reconcile(
@@ -97,9 +98,9 @@ def _counts(report: Report) -> dict[str, Any]:
     return {
         "from": report.start,
         "to": report.end,
-        "payments": report.payments,
-        "refunds": report.refunds,
-        "disputes": report.disputes,
+        "payments": len(report.payments),
+        "refunds": len(report.refunds),
+        "disputes": len(report.disputes),
         "new": len(report.new),
         "mended": len(report.mended),
         "open": len(report.open),

@@ -21,6 +21,8 @@ _DISPUTES = ("created_at", "id", "account_id", "topup_id", "status", "amount_nan
 
 def register(app: typer.Typer) -> None:
     app.command()(refund)
+    app.add_typer(listing)
+    app.add_typer(disputed)
 
 
 def refund(

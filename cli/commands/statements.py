@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cli.arguments import month
+from cli.arguments import AccountArgument, month
 from cli.output import mode, print_list, print_object
 from cli.session import with_database
 from shared.clock import utc_now
@@ -23,10 +23,16 @@ statement = typer.Typer(name="statement", help="One statement of a month.", no_a
 listing = typer.Typer(name="statements", help="Statements by month.", no_args_is_help=True)
 signing_key = typer.Typer(name="signing-key", help="The keys that sign statements.", no_args_is_help=True)
 
+
+def register(root: typer.Typer) -> None:
+    root.add_typer(statement)
+    root.add_typer(listing)
+    root.add_typer(signing_key)
+
+
 _COLUMNS = ("period", "state", "opening_nanos", "moved_nanos", "closing_nanos", "transfers", "as_of")
 _KEY_COLUMNS = ("key_id", "algorithm", "public_key", "first_used_at", "last_used_at")
 
-AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's id.")]
 MonthArgument = Annotated[Period, typer.Argument(parser=month, metavar="YYYY-MM", help="The month, of UTC.")]
 
 

@@ -11,7 +11,7 @@ import msgspec
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cli.output import print_object, progress_bar
+from cli.output import print_object, progress_bar, remarks
 from cli.session import with_database, with_transport
 from shared.db.schema import migrate as run_migrations
 from shared.domain.errors import PaygError
@@ -33,7 +33,12 @@ def register(app: typer.Typer) -> None:
 
 def migrate() -> None:
     """Bring the database's schema to the newest revision; safe to run twice and at once."""
-    with_database(run_migrations)
+    if missing := with_database(run_migrations):
+        remarks.print(
+            f"payg: this user may make no roles; without {', '.join(missing)} each process takes a user that "
+            "may do all: see docs/roles.md",
+            soft_wrap=True,
+        )
     print_object({"migrated": True})
 
 
@@ -63,14 +68,15 @@ def publish(
 def audit() -> None:
     """Prove the books: balances, usage rows, numbering, hash chain. Exit status 1 if they are not right."""
 
-    async def check(engine: AsyncEngine) -> auditing.AuditReport:
+    async def check(engine: AsyncEngine) -> tuple[auditing.AuditReport, bool]:
         with progress_bar("accounts") as progress:
             task = progress.add_task("auditing", total=None)
-            return await auditing.audit(
+            report = await auditing.audit(
                 engine, lambda done, of: progress.update(task, completed=done, total=of)
             )
+        return report, await auditing.note_audit(engine, report)
 
-    report = with_database(check)
+    report, noted = with_database(check)
     fault = report.fault
     print_object(
         {
@@ -82,6 +88,7 @@ def audit() -> None:
             "first_fault": None if fault is None else str(fault),
             "fault_table": fault.table if fault else None,
             "fault_key": fault.key if fault else None,
+            "noted": noted,
         }
     )
     if not report.ok:

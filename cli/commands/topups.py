@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.arguments import dollars
+from cli.arguments import AccountArgument, dollars
 from cli.output import print_list, print_object
 from cli.session import with_database
 from shared.gateways.stripe_payments import configured_payments
@@ -16,7 +16,12 @@ from shared.settings import load_settings
 topup = typer.Typer(name="topup", help="Add funds, from a saved card or at Checkout.", no_args_is_help=True)
 listing = typer.Typer(name="topups", help="Top-ups and where they stand.", no_args_is_help=True)
 
-AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's id.")]
+
+def register(root: typer.Typer) -> None:
+    root.add_typer(topup)
+    root.add_typer(listing)
+
+
 AmountArgument = Annotated[int, typer.Argument(metavar="USD", parser=dollars, help="Dollars, at least 5.")]
 KeyOption = Annotated[str | None, typer.Option(help="Ask twice, top up once.")]
 

@@ -11,6 +11,11 @@ from shared.operations.payments import stripe_events
 
 app = typer.Typer(name="webhooks", help="Stripe's events, and what became of them.", no_args_is_help=True)
 
+
+def register(root: typer.Typer) -> None:
+    root.add_typer(app)
+
+
 _COLUMNS = ("received_at", "id", "type", "object", "state", "detail")
 
 

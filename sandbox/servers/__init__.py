@@ -2,7 +2,7 @@
 
 from sandbox.servers.errors import ServerError
 from sandbox.servers.network import free_port
-from sandbox.servers.postgres import Postgres, system_postgres
+from sandbox.servers.postgres import Postgres, as_user, system_postgres
 from sandbox.servers.process import ServerProcess
 from sandbox.servers.rabbitmq import RabbitMQ, find_rabbitmq, missing_rabbitmq
 from sandbox.servers.redis import Redis
@@ -13,6 +13,7 @@ __all__ = [
     "Redis",
     "ServerError",
     "ServerProcess",
+    "as_user",
     "find_rabbitmq",
     "free_port",
     "missing_rabbitmq",

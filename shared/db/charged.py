@@ -1,6 +1,5 @@
 """SQL of charged top-ups as what follows a charge sees them: what refunds and disputes have taken."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +7,6 @@ from sqlalchemy import Select, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db.payment_tables import topups
-from shared.db.tables import transfers
 from shared.domain.topup import TopupState
 
 
@@ -67,15 +65,6 @@ async def add_taken(
             updated_at=func.clock_timestamp(),
         )
     )
-
-
-async def mark_reversals(
-    connection: AsyncConnection, account_id: str, reversals: Iterable[tuple[int, int]]
-) -> None:
-    """Name, for each transfer, the one that it reverses."""
-    for seq, reverses_seq in reversals:
-        mine = (transfers.c.account_id == account_id) & (transfers.c.seq == seq)
-        await connection.execute(update(transfers).where(mine).values(reverses_seq=reverses_seq))
 
 
 async def wake_automatic_topups(connection: AsyncConnection, account_id: str) -> list[str]:

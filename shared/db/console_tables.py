@@ -11,8 +11,29 @@ console_sessions = Table(
     Column("token_hash", LargeBinary, primary_key=True),
     Column("api_key_id", Id),
     Column("admin_check", LargeBinary),
+    Column("member_id", Id),
     Column("notice", JSONB),
     Column("created_at", Time, nullable=False),
+    Column("expires_at", Time, nullable=False),
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column("member_id", Id, primary_key=True),
+    Column("account_id", Id),
+    Column("address", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("api_key_id", Id),
+    Column("created_at", Time, nullable=False),
+    Column("signed_in_at", Time),
+)
+
+sign_in_links = Table(
+    "sign_in_links",
+    metadata,
+    Column("token_hash", LargeBinary, primary_key=True),
+    Column("member_id", Id, nullable=False),
     Column("expires_at", Time, nullable=False),
 )
 

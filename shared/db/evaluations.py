@@ -91,12 +91,13 @@ _NEW_TRANSFERS = text("""
          AND t.seq > wanted.after_seq AND t.seq <= wanted.upto_seq
     ORDER BY t.account_id, t.seq
 """)
-# The bounds say nothing that the numbers do not say; with them, months that cannot matter are not touched.
-_KEY_CHARGES = text("""
-    SELECT u.account_id, u.transfer_seq, u.api_key_id, k.limit_nanos,
-           CASE k.limit_period WHEN 'day' THEN date_trunc('day', u.time, 'UTC')
+_PERIOD = """CASE k.limit_period WHEN 'day' THEN date_trunc('day', u.time, 'UTC')
                                WHEN 'month' THEN date_trunc('month', u.time, 'UTC')
-                               ELSE CAST('1970-01-01T00:00:00Z' AS timestamptz) END AS period_start,
+                               ELSE CAST('1970-01-01T00:00:00Z' AS timestamptz) END"""
+# The bounds say nothing that the numbers do not say; with them, months that cannot matter are not touched.
+_KEY_CHARGES = text(f"""
+    SELECT u.account_id, u.transfer_seq, u.api_key_id, k.limit_nanos,
+           {_PERIOD} AS period_start,
            CAST(sum(u.charge_nanos) AS bigint) AS charge_nanos
     FROM unnest(CAST(:account_ids AS text[]), CAST(:after AS bigint[]), CAST(:upto AS bigint[]))
          AS wanted (account_id, after_seq, upto_seq)
@@ -106,7 +107,7 @@ _KEY_CHARGES = text("""
          AND u.debited_at BETWEEN CAST(:first AS timestamptz) AND CAST(:last AS timestamptz)
     GROUP BY 1, 2, 3, 4, 5
     ORDER BY 1, 2, 3, 5
-""")
+""")  # noqa: S608 - words of ours
 _SAVE = text("""
     UPDATE evaluations e
     SET evaluated_seq = s.seq, told_level = s.level, told_quota = s.quota,
@@ -124,6 +125,20 @@ _ADD_KEY_SPEND = text("""
     ON CONFLICT (account_id, api_key_id, period_start)
         DO UPDATE SET spent_nanos = key_spend.spent_nanos + excluded.spent_nanos
 """)
+_FORGET_KEY_SPEND = text("DELETE FROM key_spend WHERE account_id = :account_id AND period_start >= :since")
+_SUM_KEY_SPEND = text(f"""
+    INSERT INTO key_spend (account_id, api_key_id, period_start, spent_nanos)
+    SELECT account_id, api_key_id, period_start, sum(charge_nanos) FROM (
+        SELECT u.account_id, u.api_key_id, {_PERIOD} AS period_start, u.charge_nanos
+        FROM evaluations e
+        JOIN api_keys k ON k.account_id = e.account_id AND k.limit_nanos IS NOT NULL
+        JOIN usage_records u ON u.account_id = e.account_id AND u.api_key_id = k.api_key_id
+             AND u.transfer_seq <= e.evaluated_seq
+        WHERE e.account_id = :account_id
+    ) AS spent
+    WHERE period_start >= :since
+    GROUP BY 1, 2, 3
+""")  # noqa: S608 - words of ours
 _MARK_DUE = text("""
     INSERT INTO due_evaluations (account_ids) VALUES (CAST(:account_ids AS text[])) RETURNING due_id
 """)
@@ -235,6 +250,12 @@ async def add_key_spend(connection: AsyncConnection, charges: Sequence[KeyCharge
                 "charges": [sums[period] for period in periods],
             },
         )
+
+
+async def rebuild_key_spend(connection: AsyncConnection, account_id: str, since: datetime) -> None:
+    """Sum up afresh what keys with limits spent in periods from ``since`` on, as far as was evaluated."""
+    for statement in (_FORGET_KEY_SPEND, _SUM_KEY_SPEND):
+        await connection.execute(statement, {"account_id": account_id, "since": since})
 
 
 async def save_evaluations(connection: AsyncConnection, evaluations: Sequence[Evaluation]) -> None:

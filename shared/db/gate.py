@@ -98,6 +98,14 @@ async def load_key_period(
     return KeyPeriod(api_key_id, row.limit_nanos, spent, starts, ends)
 
 
+async def limited_keys(connection: AsyncConnection, account_id: str) -> list[str]:
+    """Return the keys of an account that have a limit."""
+    query = select(api_keys.c.api_key_id).where(
+        api_keys.c.account_id == account_id, api_keys.c.limit_nanos.is_not(None)
+    )
+    return list((await connection.execute(query.order_by(api_keys.c.api_key_id))).scalars())
+
+
 async def live_holds(
     connection: AsyncConnection, now: datetime, account_id: str | None = None
 ) -> list[StoredHold]:

@@ -40,6 +40,7 @@ _PARTITIONS = text("""
     SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
     WHERE i.inhparent = CAST('usage_records' AS regclass) ORDER BY c.relname
 """)
+_CREATE = text("SELECT payg_create_usage_month(:start)")
 _SIZE = text("SELECT pg_total_relation_size(to_regclass(:name))")
 _NOT_EVALUATED = text("""
     SELECT count(*) FROM accounts a LEFT JOIN evaluations e USING (account_id)
@@ -101,18 +102,8 @@ async def missing(connection: AsyncConnection, now: datetime) -> list[Period]:
 
 
 async def create(connection: AsyncConnection, period: Period) -> None:
-    """Make a month, with the rows of it that had none.
-
-    Made apart and then attached: unlike creating it as a partition at once, that does not wait for debits.
-    """
-    name, stray = table_name(period), _table(_DEFAULT)
-    await connection.execute(text(f"LOCK TABLE {_DEFAULT} IN ACCESS EXCLUSIVE MODE"))
-    await connection.execute(text(f"CREATE TABLE {name} (LIKE usage_records INCLUDING ALL)"))
-    inside = (stray.c.debited_at >= period.start) & (stray.c.debited_at < period.end)
-    moved = delete(stray).where(inside).returning(*stray.c).cte()
-    names = [column.name for column in stray.c]
-    await connection.execute(insert(_table(name)).from_select(names, select(moved)))
-    await attach(connection, period)
+    """Make a month, with the rows of it that had none."""
+    await connection.execute(_CREATE, {"start": period.start})
 
 
 async def attach(connection: AsyncConnection, period: Period) -> None:

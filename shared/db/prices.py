@@ -39,7 +39,7 @@ async def load_price_book(connection: AsyncConnection) -> PriceBook:
     version = await book_version(connection)
     by_model: dict[ModelKey, list[Rate]] = defaultdict(list)
     for row in await connection.execute(select(rates).order_by(rates.c.effective_from)):
-        by_model[row.provider, row.model].append(Rate(row.rate_id, row.effective_from, _tiers(row.tiers)))
+        by_model[row.provider, row.model].append(Rate(row.rate_id, row.effective_from, tiers_of(row.tiers)))
     priced = {
         (row.provider, row.model): PricedModel(
             row.provider,
@@ -60,13 +60,13 @@ async def load_price_book(connection: AsyncConnection) -> PriceBook:
 async def rate_tiers(connection: AsyncConnection) -> dict[int, tuple[Tier, ...]]:
     """Return the tiers of every rate by its id."""
     rows = await connection.execute(select(rates.c.rate_id, rates.c.tiers))
-    return {rate_id: _tiers(tiers) for rate_id, tiers in rows}
+    return {rate_id: tiers_of(tiers) for rate_id, tiers in rows}
 
 
 async def find_tiers(connection: AsyncConnection, rate_ids: Collection[int]) -> dict[int, tuple[Tier, ...]]:
     """Return the tiers of some rates by their ids."""
     query = select(rates.c.rate_id, rates.c.tiers).where(rates.c.rate_id.in_(rate_ids))
-    return {rate_id: _tiers(tiers) for rate_id, tiers in await connection.execute(query)}
+    return {rate_id: tiers_of(tiers) for rate_id, tiers in await connection.execute(query)}
 
 
 async def lock_price_book(connection: AsyncConnection) -> None:
@@ -121,7 +121,8 @@ async def save_aliases(connection: AsyncConnection, learned: Iterable[tuple[Mode
         await connection.execute(upsert(model_aliases).on_conflict_do_nothing(), rows)
 
 
-def _tiers(value: list[dict[str, Any]]) -> tuple[Tier, ...]:
+def tiers_of(value: list[dict[str, Any]]) -> tuple[Tier, ...]:
+    """Return the tiers of a rate from their JSON."""
     return tuple(
         Tier(tier["above_tokens"], TokenRates(**{kind: tier[kind] for kind in TokenRates._fields}))
         for tier in value

@@ -1,7 +1,7 @@
 """SQL of the worker processes: what each holds right now, reported a few times a second."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import RowMapping, delete, func, literal, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -14,6 +14,17 @@ FRESH_S = 1.5
 _FORGOTTEN_AFTER = "1 hour"
 
 
+class Counts(NamedTuple):
+    """How many messages a process holds, and how many it received so far.
+
+    ``taken_until`` is by queue when the newest message was sent that it began to handle, in Unix ms.
+    """
+
+    in_flight: int
+    received: int
+    taken_until: Mapping[str, int]
+
+
 async def report(connection: AsyncConnection, values: dict[str, Any]) -> None:
     """Write what a process holds, on the database's clock."""
     now = func.clock_timestamp()
@@ -24,6 +35,7 @@ async def report(connection: AsyncConnection, values: dict[str, Any]) -> None:
             set_={
                 "in_flight": statement.excluded.in_flight,
                 "received": statement.excluded.received,
+                "taken_until": statement.excluded.taken_until,
                 "seen_at": now,
             },
         )

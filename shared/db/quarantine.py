@@ -8,9 +8,11 @@ from sqlalchemy import Boolean, RowMapping, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.db.accounts import load_balances
 from shared.db.alerts import NOBODY, NewAlert, insert_alerts
 from shared.db.tables import quarantine
 from shared.domain.alerts import AlertType, alert_data
+from shared.domain.levels import Level
 from shared.domain.quarantine import Reason, Rejection
 from shared.ids import new_id
 
@@ -42,7 +44,11 @@ async def add_rejections(connection: AsyncConnection, rejections: Iterable[Rejec
         ).returning(quarantine, new.label("is_new")),
         [entries[content] for content in sorted(entries)],
     )
-    return await insert_alerts(connection, [_alert(row) for row in rows.mappings() if row["is_new"]])
+    new_entries = [row for row in rows.mappings() if row["is_new"]]
+    known = {row["account_id"] for row in new_entries if row["account_id"] is not None}
+    balances = await load_balances(connection, known) if known else {}
+    alerts = [_alert(row, *balances.get(row["account_id"], (None, None))) for row in new_entries]
+    return await insert_alerts(connection, alerts)
 
 
 def _entry(rejection: Rejection, content: bytes) -> dict[str, Any]:
@@ -59,8 +65,8 @@ def _entry(rejection: Rejection, content: bytes) -> dict[str, Any]:
     }
 
 
-def _alert(row: RowMapping) -> NewAlert:
-    data = alert_data(row["account_id"], None, row["first_seen_at"], None)
+def _alert(row: RowMapping, balance_nanos: int | None, level: Level | None) -> NewAlert:
+    data = alert_data(row["account_id"], balance_nanos, row["first_seen_at"], level)
     data |= {name: row[name] for name in ("entry_id", "reason", "detail", "event_id")}
     return NewAlert(row["account_id"] or NOBODY, AlertType.USAGE_QUARANTINED, data, row["first_seen_at"])
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select, text
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db.statement_tables import statement_movements, statement_usage
@@ -31,6 +31,8 @@ _BEGIN = text("""
 _LOCK = text("""
     SELECT rolled_seq, open_period FROM statement_rollups WHERE account_id = :account_id FOR UPDATE
 """)
+#: Where months begin while none is closed; as ``_BEGIN`` has it.
+_FIRST = Period(2000, 1).start
 _UPTO = text("SELECT seq FROM accounts WHERE account_id = :account_id")
 _MONTHS = text("""
     SELECT month, min(seq) AS first_seq, max(seq) AS last_seq FROM (
@@ -82,6 +84,17 @@ _LAGGING = text("""
 _CLOSED = text("""
     UPDATE statement_rollups SET open_period = greatest(open_period, :until) WHERE account_id = :account_id
 """)
+# Months that were closed are stated, and stay as they are.
+_REWIND = text("""
+    UPDATE statement_rollups SET open_period = :since, rolled_seq = coalesce((
+        SELECT max(last_seq) FROM statement_movements WHERE account_id = :account_id), 0)
+    WHERE account_id = :account_id
+""")
+_OPEN_SINCE = text("""
+    SELECT greatest(
+        (SELECT max(period_start) FROM statement_closings WHERE finished_at IS NOT NULL),
+        (SELECT max(period_start) FROM statements WHERE account_id = :account_id))
+""")
 
 
 class Sums(NamedTuple):
@@ -112,6 +125,18 @@ async def roll_up(connection: AsyncConnection, account_id: str) -> None:
         await connection.execute(_MOVEMENTS, account | dict(month))
         await connection.execute(_USAGE, account | dict(month))
     await connection.execute(_ROLLED, account | {"upto": upto, "open_period": months[-1]["month"]})
+
+
+async def rebuild(connection: AsyncConnection, account_id: str, since: datetime) -> None:
+    """Sum up afresh the months that begin at ``since`` or later and are not closed; roll up before."""
+    account: dict[str, Any] = {"account_id": account_id}
+    closed: datetime | None = (await connection.execute(_OPEN_SINCE, account)).scalar_one()
+    begin = max(since, Period.of(closed).end if closed else _FIRST)
+    for sums in (statement_movements, statement_usage):
+        later = (sums.c.account_id == account_id) & (sums.c.period_start >= begin)
+        await connection.execute(delete(sums).where(later))
+    await connection.execute(_REWIND, account | {"since": begin})
+    await roll_up(connection, account_id)
 
 
 async def lagging(connection: AsyncConnection, entries: int, limit: int) -> list[str]:

@@ -223,6 +223,30 @@ processes = Table(
     Column("received", BigInteger, nullable=False),
     Column("started_at", Time, nullable=False),
     Column("seen_at", Time, nullable=False),
+    # By queue: when the last message was sent that the process began to handle, in Unix milliseconds.
+    Column("taken_until", JSONB, nullable=False),
+)
+
+queue_looks = Table(
+    "queue_looks",
+    metadata,
+    Column("queue", Id, primary_key=True),
+    Column("ready", BigInteger, nullable=False),
+    Column("consumers", Integer, nullable=False),
+    Column("dead", BigInteger, nullable=False),
+    Column("oldest_at", Time),
+    Column("looked_at", Time, nullable=False),
+)
+
+audits = Table(
+    "audits",
+    metadata,
+    Column("audit_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("finished_at", Time, nullable=False),
+    Column("accounts", BigInteger, nullable=False),
+    Column("transfers", BigInteger, nullable=False),
+    Column("usage_records", BigInteger, nullable=False),
+    Column("fault", Text),
 )
 
 evaluations = Table(

@@ -5,7 +5,7 @@ rows. A record counts on the UTC day of its own time; a void takes its record ou
 """
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -30,7 +30,8 @@ class Facet(StrEnum):
     KEY = "key"
 
 
-_SUMS = (
+#: What is summed up of a day's records.
+SUMS = (
     "records",
     "input_tokens",
     "output_tokens",
@@ -68,6 +69,7 @@ _ROLL_UP = text("""
              AND u.event_id = i.event_id
         WHERE t.account_id = :account_id AND t.seq > :after AND t.seq <= :upto AND t.kind = 'void'
     ) AS changes
+    WHERE time >= CAST(:since AS timestamptz)
     GROUP BY 2, 3, 4, 5
     ON CONFLICT ON CONSTRAINT usage_days_pkey DO UPDATE
     SET records = d.records + excluded.records,
@@ -80,6 +82,23 @@ _ROLL_UP = text("""
         uncollected_nanos = d.uncollected_nanos + excluded.uncollected_nanos
 """)
 _ROLLED = text("UPDATE usage_rollups SET rolled_seq = :upto WHERE account_id = :account_id")
+_FORGET = text("DELETE FROM usage_days WHERE account_id = :account_id AND day >= CAST(:since AS timestamptz)")
+_EVER = datetime.min.replace(tzinfo=UTC)
+_SUMMARY = """
+    SELECT date_trunc(:step, day, 'UTC') AS period, model, api_key_id,
+           CAST(sum(records) AS bigint) AS records, CAST(sum(input_tokens) AS bigint) AS input_tokens,
+           CAST(sum(output_tokens) AS bigint) AS output_tokens, CAST(sum(list_nanos) AS bigint) AS list_nanos,
+           CAST(sum(charge_nanos) AS bigint) AS charge_nanos, CAST(sum(quota_nanos) AS bigint) AS quota_nanos,
+           CAST(sum(balance_nanos) AS bigint) AS balance_nanos,
+           CAST(sum(uncollected_nanos) AS bigint) AS uncollected_nanos
+    FROM usage_days
+    WHERE account_id = :account_id AND day >= :since{}
+    GROUP BY GROUPING SETS ((1), (2), (3))
+    ORDER BY 1, charge_nanos DESC
+"""
+# Two statements: where a key may or may not be given the planner takes all rows for a few, and sorts them.
+_SUMMARY_OF_ALL = text(_SUMMARY.format(""))
+_SUMMARY_OF_KEY = text(_SUMMARY.format(" AND api_key_id = :api_key_id"))
 
 
 async def roll_up(connection: AsyncConnection, account_id: str) -> None:
@@ -90,8 +109,17 @@ async def roll_up(connection: AsyncConnection, account_id: str) -> None:
     # Read after the lock: what is committed by now is what the sums below see.
     upto = (await connection.execute(_UPTO, account)).scalar_one_or_none()
     if upto is not None and upto > after:
-        await connection.execute(_ROLL_UP, account | {"after": after, "upto": upto})
+        await connection.execute(_ROLL_UP, account | {"after": after, "upto": upto, "since": _EVER})
         await connection.execute(_ROLLED, account | {"upto": upto})
+
+
+async def rebuild(connection: AsyncConnection, account_id: str, since: datetime) -> None:
+    """Sum up the days from ``since`` on afresh; roll up before, in the same transaction."""
+    account: dict[str, Any] = {"account_id": account_id}
+    upto = (await connection.execute(_UPTO, account)).scalar_one()
+    await connection.execute(_FORGET, account | {"since": since})
+    await connection.execute(_ROLL_UP, account | {"after": 0, "upto": upto, "since": since})
+    await connection.execute(_ROLLED, account | {"upto": upto})
 
 
 async def read_series(
@@ -106,7 +134,7 @@ async def read_series(
     """Return sums by period and facets, for days in [since, until), in order; of one key where given."""
     period = func.date_trunc(str(step), usage_days.c.day, "UTC").label("period")
     groups = [column for facet in facets for column in _FACETS[facet]]
-    sums = [func.sum(usage_days.c[name]).label(name) for name in _SUMS]
+    sums = [func.sum(usage_days.c[name]).label(name) for name in SUMS]
     query = (
         select(period, *groups, *sums)
         .where(usage_days.c.account_id == account_id, usage_days.c.day >= since, usage_days.c.day < until)
@@ -116,6 +144,19 @@ async def read_series(
     if api_key_id is not None:
         query = query.where(usage_days.c.api_key_id == api_key_id)
     return (await connection.execute(query)).all()
+
+
+async def read_summary(
+    connection: AsyncConnection, account_id: str, since: datetime, step: Step, api_key_id: str | None = None
+) -> Sequence[Row[Any]]:
+    """Return sums since a day by period, by model and by key; a row has one of the three, None as the others.
+
+    By period first, then the largest charge first. Of one key where given.
+    """
+    given: dict[str, Any] = {"account_id": account_id, "since": since, "step": str(step)}
+    if api_key_id is None:
+        return (await connection.execute(_SUMMARY_OF_ALL, given)).all()
+    return (await connection.execute(_SUMMARY_OF_KEY, given | {"api_key_id": api_key_id})).all()
 
 
 async def read_totals(connection: AsyncConnection, account_id: str) -> tuple[int, int]:

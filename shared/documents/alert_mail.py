@@ -1,16 +1,13 @@
 """An alert as a mail: a subject that tells the fact, and the same in plain text and in HTML."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
-from functools import cache
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
+from shared.documents.mail_bodies import set_bodies
 from shared.domain.alert_words import one_line, words_of
 from shared.domain.deliveries import Event
 
@@ -43,20 +40,5 @@ def alert_mail(event: Event, between: Correspondents, now: datetime) -> EmailMes
     if words.urgent:
         mail["Importance"] = "high"
     shown: dict[str, Any] = {"words": words, "name": name, "id": between.account_id, "home": between.home}
-    mail.set_content(_rendered("alert.txt", shown))
-    mail.add_alternative(_rendered("alert.html", shown), subtype="html")
+    set_bodies(mail, "alert", shown)
     return mail
-
-
-def _rendered(template: str, shown: Mapping[str, Any]) -> str:
-    return _templates().get_template(template).render(shown)
-
-
-@cache
-def _templates() -> Environment:
-    return Environment(
-        loader=PackageLoader("shared.documents"),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )

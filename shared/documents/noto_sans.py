@@ -5,7 +5,8 @@ milliseconds; the whole font would take half a minute.
 """
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
+from io import BytesIO
 from pathlib import Path
 
 from fontpkg_noto_sans import ROOT
@@ -26,12 +27,19 @@ def known_characters() -> frozenset[int]:
 
 def write_cut(file: Path, characters: Iterable[int], weight: float) -> None:
     """Write a font with nothing but these characters in one weight, 100 to 900; the same bytes each time."""
+    file.write_bytes(_cut(frozenset(characters), weight))
+
+
+# Most documents need the same characters, and to cut takes longer than all the rest of a document.
+@lru_cache(maxsize=32)
+def _cut(characters: frozenset[int], weight: float) -> bytes:
     subsetter = Subsetter(Options(layout_features=[], notdef_outline=True))
-    subsetter.populate(unicodes=characters)
-    with _open() as font:
+    subsetter.populate(unicodes=sorted(characters))
+    with _open() as font, BytesIO() as file:
         subsetter.subset(font)
         instantiateVariableFont(font, {"wght": weight, "wdth": _FULL_WIDTH}, inplace=True)
         font.save(file)
+        return file.getvalue()
 
 
 def _open() -> TTFont:

@@ -18,7 +18,7 @@ from shared.documents.noto_sans import known_characters, write_cut
 
 Color = tuple[int, int, int]
 
-INK, MUTED, ACCENT = (23, 27, 38), (107, 114, 128), (36, 82, 204)
+INK, MUTED, ACCENT = (23, 27, 38), (107, 114, 128), (10, 107, 76)
 HAIRLINE = (222, 226, 233)
 LEFT_MM, RIGHT_MM, BOTTOM_MM = 22.0, 188.0, 30.0
 WIDTH_MM = RIGHT_MM - LEFT_MM

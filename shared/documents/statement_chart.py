@@ -16,7 +16,7 @@ from shared.documents.sheet import (
 from shared.domain.statement import Statement
 
 _HEIGHT_MM = 22.0
-_QUOTA = (176, 196, 243)
+_QUOTA = (150, 150, 228)
 _TICK = Style(6.5, 4, color=LABEL.color)
 _TICKS = (1, 8, 15, 22, 29)
 

@@ -33,7 +33,7 @@ from shared.documents.statement_tables import draw_models, draw_transactions
 from shared.domain.invoice import Party
 from shared.domain.statement import LineKind, State, Statement
 
-_PANEL = (244, 247, 253)
+_PANEL = (243, 248, 245)
 _FIGURE = Style(13, 6.2, bold=True)
 _FIGURE_END = Style(13, 6.2, bold=True, color=ACCENT)
 _CLOSING = Style(11, 6.4, bold=True)

@@ -32,6 +32,10 @@ class Role(StrEnum):
     AUDITOR = "auditor"  # sees all accounts
 
 
+#: What a person may be in an account, and what on the platform.
+ACCOUNT_ROLES = (Role.OWNER, Role.BILLING, Role.MEMBER)
+PLATFORM_ROLES = (Role.OPERATOR, Role.AUDITOR)
+
 _ROLES = (
     (Scope.ADMIN, Role.OPERATOR),
     (Scope.AUDIT_READ, Role.AUDITOR),

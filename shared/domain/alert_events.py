@@ -20,6 +20,9 @@ class AlertData(msgspec.Struct, frozen=True, kw_only=True):
     balance_nanos: Nanos | None
     balance: Annotated[str, msgspec.Meta(description="the same in dollars, as a decimal")] | None
     occurred_at: Instant
+    correlation_id: (
+        Annotated[str, msgspec.Meta(description="what it goes back to: `payg trace` finds it")] | None
+    ) = None
     quiet_until: Annotated[Instant, msgspec.Meta(description="people are told only then")] | None = None
 
 

@@ -12,6 +12,7 @@ from shared.domain.money import NANOS_PER_DOLLAR, divide_half_even
 _NANOS_PER_CENT = NANOS_PER_DOLLAR // 100
 _LONGEST_TEXT = 300
 #: What is said in the sentence, or to programs only.
+_SAID_IN_TEXT = frozenset({(AlertType.BALANCE_EXHAUSTED, "empty_at")})
 _NO_FIGURES = frozenset({"account_id", "balance", "transfer_seq", "link", "alerts", "counts", "count"})
 
 Data = Mapping[str, Any]
@@ -45,7 +46,7 @@ def words_of(event: Mapping[str, Any], name: str) -> Words:
         figures=[
             (_label(field), _figure(field, value))
             for field, value in data.items()
-            if _is_figure(field, value)
+            if _is_figure(field, value) and (type_, field) not in _SAID_IN_TEXT
         ],
         link=data.get("link"),
     )

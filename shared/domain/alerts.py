@@ -6,7 +6,7 @@ the alerts follow from the books alone. What an account spends, condensed to its
 has set for itself are remembered in the same way.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -132,6 +132,17 @@ def alert_data(
         "balance": None if balance_nanos is None else format_dollars(balance_nanos),
         "occurred_at": as_text(occurred_at),
     }
+
+
+def correlation_id(account_id: str, data: Mapping[str, Any]) -> str | None:
+    """Return the id by which ``payg trace`` finds what an alert goes back to, None where it is about nothing.
+
+    For an alert about usage that is not this, but the id of the last record that the transfer covers.
+    """
+    named = (data.get(name) for name in ("topup_id", "event_id", "entry_id"))
+    if found := next((each for each in named if each), None):
+        return str(found)
+    return f"{account_id}/{data['transfer_seq']}" if "transfer_seq" in data else None
 
 
 def as_text(time: datetime) -> str:

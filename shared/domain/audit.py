@@ -103,9 +103,7 @@ class AccountAudit:
             self._quota_taken[cycle.start] += cycle.quota_nanos
             self._spent[cycle.start] += cycle.balance_nanos
 
-    def check_transfer(
-        self, transfer: Transfer, usage: Sequence[StoredUsage], *, detached: bool = False
-    ) -> None:
+    def check_transfer(self, transfer: Transfer, usage: Sequence[StoredUsage], *, detached: bool) -> None:
         """Check the next transfer and the usage rows that name it; ``detached`` they must be away."""
         for stored in usage:
             self._check_usage(stored)

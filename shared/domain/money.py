@@ -63,5 +63,5 @@ def _parse_scaled(text: str, scale: int, what: str) -> int:
     decimals = len(str(scale)) - 1
     if len(fraction) > decimals:
         raise InvalidAmountError(f"{what} has too many decimals, at most {decimals}: {text[:60]}")
-    scaled = int(whole) * scale + int(fraction.ljust(decimals, "0") or 0)
+    scaled = int(whole) * scale + int(fraction.ljust(decimals, "0"))
     return -scaled if sign else scaled

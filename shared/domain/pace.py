@@ -1,25 +1,35 @@
 """How fast an account spends, and so until when its balance lasts. An estimate, in floats: never money.
 
-Three rates of the recent past (half-lives of four minutes, an hour and a day) say how fast it goes now. The
-faster one counts the more, the more transfers it rests on: a burst is few transfers with much in them, so it
-hardly moves the estimate. From there the forecast goes over, within hours, to what the account spends in each
-hour of the day, as learnt on days before, times how that day of the week compares with the others. A single
-hour teaches at most eight times what was known. Hours and days are those of UTC.
+A payment has a usual part, up to a few times what payments are of late; what it has beyond is rare. Three
+rates of usual parts (half-lives of four minutes, an hour and a day) say how fast it goes now; the faster one
+counts the more, the more payments it rests on. What is rare counts at its rate of the last day, and less if
+it happened but a few times. So a burst hardly moves the estimate, and a new pace does. This is taken one
+standard error higher: who is warned too late has stopped, who is warned too early has not.
 
-The state is brought forward by one transfer after the other, so it follows from the books alone.
+From there the forecast goes over, within hours, to what the account spends in each hour of the day, as learnt
+on days before, times how that day of the week compares with the others. A single hour teaches at most eight
+times what was known. Hours and days are those of UTC.
+
+The state is brought forward by one transfer after the other, so it follows from the books alone. How wrong it
+is, ``bench/forecast.py`` measures.
 """
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from math import ceil, expm1, log
+from math import ceil, exp, expm1, log, sqrt
 from struct import Struct
 from typing import NamedTuple
 
 HOUR_S = 3600.0
 _HOURS, _WEEKDAYS = 24, 7
 _HALF_LIVES_S = _FAST_S, _MIDDLE_S, _SLOW_S = (240.0, HOUR_S, _HOURS * HOUR_S)
-#: A rate that rests on so many equal transfers counts as much as the slower one.
-_EVIDENCE = 20
+#: A payment is usual up to so many times the squares by the sum of the last hour, which is half of the mean
+#: payment, by money, where payments are frequent, and the last one where they are not.
+_USUAL = 3.0
+#: A rate that rests on so many equal payments counts as much as the slower one.
+_EVIDENCE = 10
+#: What is rare counts half when it happened so often.
+_RARE_EVIDENCE = 5
 #: After so long the present counts half, and what is usual at that hour the other half.
 _PRESENT_FADES_S = HOUR_S
 #: What is usual at an hour follows the last days by this much; the factor of a weekday follows by the other.
@@ -30,10 +40,11 @@ _LEAST_OF_WEEKDAY, _MOST_OF_WEEKDAY = 0.1, 3.0
 _LEAST_HISTORY_S = 600.0
 #: Further ahead nothing is said, and what is longer ago is forgotten.
 HORIZON = timedelta(days=14)
+#: So far a plain average is looked ahead with.
+FARTHEST = timedelta(days=365)
 
-
-_RECENT = Struct(f"<{4 + 2 * len(_HALF_LIVES_S)}d")
-_USUAL = Struct(f"<{_HOURS + _WEEKDAYS}f")
+_RECENT = Struct(f"<{6 + 2 * len(_HALF_LIVES_S)}d")
+_LEARNT = Struct(f"<{_HOURS + _WEEKDAYS}f")
 
 
 class Pace(NamedTuple):
@@ -43,24 +54,26 @@ class Pace(NamedTuple):
     at: float
     hour_sum: float = 0.0  # of the hour of `at`, so far
     day_sum: float = 0.0  # of the hours of that day that are over
-    sums: tuple[float, ...] = (0.0,) * len(_HALF_LIVES_S)
+    rare_sum: float = 0.0  # of the last day, what payments had beyond their usual part
+    rare_count: float = 0.0
+    sums: tuple[float, ...] = (0.0,) * len(_HALF_LIVES_S)  # of usual parts
     squares: tuple[float, ...] = (0.0,) * len(_HALF_LIVES_S)
-    learnt: bytes = _USUAL.pack(*(0.0,) * _HOURS, *(1.0,) * _WEEKDAYS)  # looked into once an hour
+    learnt: bytes = _LEARNT.pack(*(0.0,) * _HOURS, *(1.0,) * _WEEKDAYS)  # looked into once an hour
 
     @property
     def hours(self) -> tuple[float, ...]:
         """What is usual in each hour of the day."""
-        return _USUAL.unpack(self.learnt)[:_HOURS]
+        return _LEARNT.unpack(self.learnt)[:_HOURS]
 
     @property
     def weekdays(self) -> tuple[float, ...]:
         """What a day of the week, from Monday, is times that."""
-        return _USUAL.unpack(self.learnt)[_HOURS:]
+        return _LEARNT.unpack(self.learnt)[_HOURS:]
 
 
 def pack(pace: Pace | None) -> bytes | None:
     """Return a pace as it is stored: its fields in order, what was learnt in single precision."""
-    return pace and _RECENT.pack(*pace[:4], *pace.sums, *pace.squares) + pace.learnt
+    return pace and _RECENT.pack(*pace[:6], *pace.sums, *pace.squares) + pace.learnt
 
 
 def unpack(stored: bytes | None) -> Pace | None:
@@ -68,7 +81,7 @@ def unpack(stored: bytes | None) -> Pace | None:
     if stored is None:
         return None
     recent = _RECENT.unpack_from(stored)
-    return Pace(*recent[:4], recent[4:7], recent[7:10], stored[_RECENT.size :])  # type: ignore[call-arg]
+    return Pace(*recent[:6], recent[6:9], recent[9:12], stored[_RECENT.size :])  # type: ignore[call-arg]
 
 
 def spend(pace: Pace | None, nanos: int, time: datetime) -> Pace:
@@ -81,6 +94,7 @@ def spend(pace: Pace | None, nanos: int, time: datetime) -> Pace:
         pace = _until(pace, at)
     # Written out, because every transfer of every account passes here.
     since_s, sums, squares = at - pace.at, pace.sums, pace.squares
+    usual = min(nanos, _USUAL * squares[1] / sums[1]) if sums[1] else nanos
     first, second, third = (
         0.5 ** (since_s / _FAST_S),
         0.5 ** (since_s / _MIDDLE_S),
@@ -91,11 +105,13 @@ def spend(pace: Pace | None, nanos: int, time: datetime) -> Pace:
         at,
         pace.hour_sum + nanos,
         pace.day_sum,
-        (sums[0] * first + nanos, sums[1] * second + nanos, sums[2] * third + nanos),
+        pace.rare_sum * third + nanos - usual,
+        pace.rare_count * third + (nanos > usual),
+        (sums[0] * first + usual, sums[1] * second + usual, sums[2] * third + usual),
         (
-            squares[0] * first * first + nanos * nanos,
-            squares[1] * second * second + nanos * nanos,
-            squares[2] * third * third + nanos * nanos,
+            squares[0] * first * first + usual * usual,
+            squares[1] * second * second + usual * usual,
+            squares[2] * third * third + usual * usual,
         ),
         pace.learnt,
     )
@@ -117,6 +133,17 @@ def empty_at(
             return datetime.fromtimestamp(time, UTC) if time <= until else None
         left -= per_s * (end - begin)
     return None
+
+
+def at_average(balance_nanos: int, spent_nanos: int, over: timedelta) -> timedelta | None:
+    """Return how long a balance lasts at a plain average; None where it does not end within a year."""
+    if balance_nanos <= 0:
+        return timedelta(0)
+    # As numbers: an amount in nanos times a time is more than a timedelta holds.
+    seconds = over.total_seconds() * balance_nanos / spent_nanos if spent_nanos > 0 else None
+    if seconds is None or seconds > FARTHEST.total_seconds():
+        return None
+    return timedelta(seconds=seconds)
 
 
 def _forecast(pace: Pace | None, start: float) -> Iterator[tuple[float, float, float]]:
@@ -142,18 +169,34 @@ def _forecast(pace: Pace | None, start: float) -> Iterator[tuple[float, float, f
 
 def _rates(pace: Pace, now: float) -> tuple[float, float]:
     """Return how much is spent a second: at present, and on the average of the last days."""
-    age = now - pace.began_at
+    age, since_s = now - pace.began_at, now - pace.at
     rates, evidence = [], []
     for half_life, total, squares in zip(_HALF_LIVES_S, pace.sums, pace.squares, strict=True):
-        fade = 0.5 ** ((now - pace.at) / half_life)
-        rates.append(total * fade * log(2) / half_life / -expm1(-log(2) * age / half_life))
-        # So many transfers of one size would scatter as much as these.
-        evidence.append(total * total / squares * fade if squares else 0.0)
+        rates.append(_per_s(total, half_life, since_s, age))
+        # So many payments of one size would scatter as much as these.
+        evidence.append(total * total / squares * 0.5 ** (since_s / half_life) if squares else 0.0)
     present = mean = rates[-1]
     for rate, count in reversed(list(zip(rates[:-1], evidence[:-1], strict=True))):
         trust = count / (count + _EVIDENCE)
         present = trust * rate + (1 - trust) * present
-    return present, mean
+    rare = _per_s(pace.rare_sum, _SLOW_S, since_s, age)
+    rare_count = pace.rare_count * 0.5 ** (since_s / _SLOW_S)
+    higher = 1 + _standard_error((mean, evidence[-1]), (rare, rare_count))
+    rare *= rare_count / (rare_count + _RARE_EVIDENCE)
+    return (present + rare) * higher, (mean + rare) * higher
+
+
+def _per_s(total: float, half_life: float, since_s: float, age: float) -> float:
+    faded = total * exp(-log(2) * since_s / half_life)
+    return faded * log(2) / half_life / -expm1(-log(2) * age / half_life)
+
+
+def _standard_error(*parts: tuple[float, float]) -> float:
+    """Return that of a sum of rates, each resting on so many payments, as a share of the sum, at most all."""
+    whole = sum(rate for rate, _ in parts)
+    if not whole:
+        return 0.0
+    return min(1.0, sqrt(sum(rate * rate / count for rate, count in parts if count)) / whole)
 
 
 def _until(pace: Pace, at: float) -> Pace:
@@ -174,7 +217,7 @@ def _hour_over(pace: Pace, number: int) -> Pace:
     if before:
         spent = min(spent, _MOST_OF_USUAL * max(hours[hour], sum(hours) / _HOURS))
     hours[hour] += max(_HOUR_LEARNS, 1 / (before + 1)) * (spent - hours[hour])
-    learnt = _USUAL.pack(*hours, *pace.weekdays)
+    learnt = _LEARNT.pack(*hours, *pace.weekdays)
     pace = pace._replace(hour_sum=0.0, day_sum=pace.day_sum + spent * factor, learnt=learnt)
     return _day_over(pace, number) if number % _HOURS == _HOURS - 1 else pace
 
@@ -185,7 +228,7 @@ def _day_over(pace: Pace, number: int) -> Pace:
     if usual > 0 and number + 1 - _first_whole_hour(pace) >= 2 * _HOURS:
         factor = min(max(pace.day_sum / usual, _LEAST_OF_WEEKDAY), _MOST_OF_WEEKDAY)
         weekdays[weekday] += _WEEKDAY_LEARNS * (factor - weekdays[weekday])
-    return pace._replace(day_sum=0.0, learnt=_USUAL.pack(*pace.hours, *weekdays))
+    return pace._replace(day_sum=0.0, learnt=_LEARNT.pack(*pace.hours, *weekdays))
 
 
 def _first_whole_hour(pace: Pace) -> int:

@@ -33,7 +33,7 @@ class QuietHours:
     def until(self, instant: datetime) -> datetime | None:
         """Return when the quiet hours end that an instant lies in; None where it lies in none."""
         local = instant.astimezone(self.zone)
-        clock = local.time().replace(tzinfo=None, fold=0)
+        clock = local.time()
         if self.start < self.end:
             quiet, ends_tomorrow = self.start <= clock < self.end, False
         else:

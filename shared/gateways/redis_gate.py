@@ -26,7 +26,8 @@ from shared.domain.gate import (
 )
 from shared.domain.money import PPM
 
-_TIMEOUT_S = 1.0
+#: Whoever asks the gate is waited for.
+_PATIENCE_S = 1.0
 #: After a failure nothing is asked for so long: whoever waits for an answer has a database to ask.
 _REST_S = 1.0
 _MARKER = "payg:gate:marker"
@@ -61,14 +62,35 @@ class DebitedAccount(NamedTuple):
     all_spent: bool = True
 
 
+_FIELDS = ("version", "balance", "frozen", "share", "quota", "fallback", "limit", "spent", "ends")
+_HELD = ("count", "list", "discounted")
+_KEY_FIELDS = ("limit", "spent", "starts", "ends", "held")
+
+
+class Known(NamedTuple):
+    """What Redis knows of an account, and what its holds come to; of keys likewise, by ``id.field``."""
+
+    fields: Mapping[str, str]
+    held: Mapping[str, str]
+    keys: Sequence[str]
+
+    def as_in_books(self, standing: Standing, keys: Sequence[KeyPeriod]) -> Mapping[str, str]:
+        """Return what the fields are where books and holds are right."""
+        told = dict(zip(_FIELDS, map(str, _standing(standing)), strict=True)) | dict(self.held)
+        for key in keys:
+            period = (key.limit_nanos, key.spent_nanos, _ms_or_0(key.starts), _ms_or_0(key.ends))
+            told |= {f"{key.api_key_id}.{n}": str(v) for n, v in zip(_KEY_FIELDS[:4], period, strict=True)}
+        return told
+
+
 class RedisGate:
     """The scripts as functions. Every one raises GateUnavailableError."""
 
-    def __init__(self, url: str) -> None:
-        self._redis = connect(url)
+    def __init__(self, url: str, patience_s: float = _PATIENCE_S) -> None:
+        self._redis = connect(url, patience_s)
         self._scripts = {
             name: self._redis.register_script(_source(name))
-            for name in ("authorize", "load", "debited", "prolong", "release", "place")
+            for name in ("authorize", "load", "debited", "prolong", "release", "place", "known", "forget")
         }
         self._rests_until = 0.0
 
@@ -117,6 +139,25 @@ class RedisGate:
             for account_id, (loaded, version) in zip(account_ids, found, strict=True)
             if loaded
         }
+
+    async def known(self, account_id: str, limited_keys: Sequence[str]) -> Known | None:
+        """Return what is known of an account and its keys, None where the books are read again anyway."""
+        answer = await self._run("known", _keys(account_id), list(limited_keys))
+        if not answer:
+            return None
+        values, held_values, of_keys = answer
+        names = (*_FIELDS, *_HELD)
+        fields = {name: value.decode() for name, value in zip(names, values, strict=True)}
+        held = {name: value.decode() for name, value in zip(_HELD, held_values, strict=True)}
+        keys = [key[0].decode() for key in of_keys]
+        for name, key in zip(keys, of_keys, strict=True):
+            fields |= {f"{name}.{n}": v.decode() for n, v in zip(_KEY_FIELDS, key[1:6], strict=True)}
+            held[f"{name}.held"] = key[6].decode()
+        return Known(fields, held, keys)
+
+    async def forget(self, account_id: str) -> None:
+        """Let the books of an account be read again, whatever is known of it; its holds stay."""
+        await self._run("forget", _keys(account_id)[:1], [])
 
     async def debited(self, accounts: Sequence[DebitedAccount]) -> None:
         """Tell of a batch that was committed, in one call."""
@@ -175,13 +216,13 @@ class RedisGate:
             raise GateUnavailableError(f"Redis does not answer: {error}") from error
 
 
-def connect(url: str) -> Any:  # noqa: ANN401 - redis is loosely typed
-    """Return a client of Redis that waits a second at most."""
+def connect(url: str, patience_s: float = _PATIENCE_S) -> Any:  # noqa: ANN401 - redis is loosely typed
+    """Return a client of Redis that waits so long for a connection, and for an answer."""
     # A connection that broke while nobody used it is no reason to do without Redis.
     # What is sent twice does what it does once.
     retry = Retry(NoBackoff(), 1, supported_errors=(BrokenConnectionError,))
     return redis.asyncio.Redis.from_url(
-        url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, retry=retry
+        url, socket_timeout=patience_s, socket_connect_timeout=patience_s, retry=retry
     )
 
 

@@ -5,25 +5,37 @@ message when its consumer is gone or it must come back. A test reads the argumen
 """
 
 from functools import partial
+from time import monotonic
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
-from dramatiq.common import dq_name, q_name
+from dramatiq.common import dq_name
 from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import Middleware
+from pika.exceptions import ChannelClosedByBroker
 
+from shared.messaging.failure import ComesBack
 from shared.messaging.lane import MERGED_MESSAGES
-from shared.messaging.stage_broker import ComesBack
-from shared.messaging.topology import dead_letter_arguments, dead_letter_queue, queue_arguments
+from shared.messaging.topology import (
+    dead_letter_arguments,
+    dead_letter_queue,
+    delayed_arguments,
+    queue_arguments,
+)
+
+ACCESS_REFUSED = 403
 
 
 class QuorumBroker(RabbitmqBroker):
     """A broker whose queues are those of the topology and whose publishes are confirmed."""
 
     def __init__(self, url: str, middleware: list[Middleware]) -> None:
-        super().__init__(url=url, middleware=middleware, confirm_delivery=True)
+        super().__init__(url=_for_pika(url), middleware=middleware, confirm_delivery=True)
         self.consumers: list[QuorumConsumer] = []
         self.received = 0
+        #: When each queue was last looked into for a message, on the monotonic clock.
+        self.pulled_at: dict[str, float] = {}
 
     @property
     def in_flight(self) -> int:
@@ -51,18 +63,34 @@ class QuorumBroker(RabbitmqBroker):
             consumer.lets_go = True
         return [consumer.queue_name for consumer in surplus]
 
-    def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
-        return queue_arguments(q_name(queue_name))
+    def _declare_queue(self, queue_name: str) -> Any:  # noqa: ANN401 - pika's answer
+        return self._declare(queue_name, queue_arguments(queue_name))
 
     def _declare_dq_queue(self, queue_name: str) -> Any:  # noqa: ANN401 - pika's answer
         # dramatiq insists on a queue for delayed messages. payg delays none: a failing stage waits in place.
-        arguments = {k: v for k, v in queue_arguments(queue_name).items() if k != "x-single-active-consumer"}
-        return self.channel.queue_declare(queue=dq_name(queue_name), durable=True, arguments=arguments)
+        return self._declare(dq_name(queue_name), delayed_arguments(queue_name))
 
     def _declare_xq_queue(self, queue_name: str) -> Any:  # noqa: ANN401 - pika's answer
-        return self.channel.queue_declare(
-            queue=dead_letter_queue(queue_name), durable=True, arguments=dead_letter_arguments()
-        )
+        return self._declare(dead_letter_queue(queue_name), dead_letter_arguments())
+
+    def _declare(self, queue: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401 - pika's answer
+        """Declare a queue; where our user may not, it must be there already."""
+        try:
+            return self.channel.queue_declare(queue, durable=True, arguments=arguments)
+        except ChannelClosedByBroker as refused:
+            if refused.reply_code != ACCESS_REFUSED:
+                raise
+            del self.channel
+            return self.channel.queue_declare(queue, passive=True)
+
+
+def _for_pika(url: str) -> str:
+    """Say in pika's words whose certificates are believed; ``cafile`` is what aio-pika reads."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    if cafile := query.pop("cafile", None):
+        query["ssl_options"] = repr({"cafile": cafile})
+    return urlunsplit(parts._replace(query=urlencode(query)))
 
 
 class HandOver(Exception):  # noqa: N818 - no error: the connection is closed on purpose
@@ -85,6 +113,7 @@ class QuorumConsumer(_RabbitmqConsumer):
     def __next__(self) -> Any:  # noqa: ANN401 - dramatiq's message, or None
         if self.lets_go:
             raise ConnectionClosed(HandOver(f"{self.queue_name} goes to another worker"))
+        self.broker.pulled_at[self.queue_name] = monotonic()
         message = super().__next__()
         if message is not None:
             message.consumer = self

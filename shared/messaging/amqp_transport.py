@@ -1,17 +1,22 @@
 """The transport on RabbitMQ, with aio-pika. Connections are plain: who needs a new one opens a new one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, DeliveryError
 from aiormq.abc import AbstractChannel as UnderlayChannel
 from aiormq.abc import DeliveredMessage
+from aiormq.exceptions import ChannelAccessRefused
 
+from shared.clock import utc_now
+from shared.messaging.envelope import NO_ORIGIN, Origin
 from shared.messaging.topology import (
     ALERTS_EXCHANGE,
     INTAKE_QUEUE,
@@ -21,10 +26,23 @@ from shared.messaging.topology import (
     dead_letter_queue,
     queue_arguments,
 )
-from shared.messaging.transport import DeadLetter, Delivery, QueueState, TransportError
+from shared.messaging.transport import (
+    DeadLetter,
+    Delivery,
+    PublishedAlert,
+    QueueState,
+    TransportError,
+    UsageDelivery,
+)
 
 _CONFIRM_TIMEOUT_S = 30.0
+_EVENT = "application/cloudevents+json"
 _ALERTS_HELD = 100
+#: Longer ones do not fit into a property.
+_MAX_NAME_BYTES = 255
+
+#: URLs of users that may create nothing: all is there, by shared.messaging.definitions. They ask once.
+_MAY_NOT_DECLARE: set[str] = set()
 
 
 class AmqpTransport:
@@ -37,8 +55,7 @@ class AmqpTransport:
     async def __aenter__(self) -> Self:
         with _as_transport_error():
             self._connection = await aio_pika.connect(self._url, timeout=10)
-            async with self._connection.channel() as channel:
-                await _declare(channel)
+            await self._declare_what_we_may()
         return self
 
     async def __aexit__(
@@ -46,14 +63,34 @@ class AmqpTransport:
     ) -> None:
         await self._connection.close()
 
-    async def publish_usage(self, body: bytes, content_type: str) -> None:
-        await self._publish(USAGE_EXCHANGE, USAGE_ROUTING_KEY, body, content_type, mandatory=True)
+    async def _declare_what_we_may(self) -> None:
+        if self._url in _MAY_NOT_DECLARE:
+            return
+        try:
+            async with self._connection.channel() as channel:
+                await _declare(channel)
+        except ChannelAccessRefused:
+            _MAY_NOT_DECLARE.add(self._url)
 
-    async def publish_alert(self, body: bytes, routing_key: str) -> None:
+    async def publish_usage(self, body: bytes, content_type: str) -> None:
+        with _as_transport_error():
+            exchange = await self._exchange(USAGE_EXCHANGE)
+            await exchange.publish(
+                _persistent(body, content_type), USAGE_ROUTING_KEY, mandatory=True, timeout=_CONFIRM_TIMEOUT_S
+            )
+
+    async def publish_alerts(self, alerts: Sequence[PublishedAlert]) -> None:
         # Nobody has to listen: without a subscriber an alert goes nowhere, and stays in the database.
-        await self._publish(
-            ALERTS_EXCHANGE, routing_key, body, "application/cloudevents+json", mandatory=False
-        )
+        with _as_transport_error():
+            exchange = await self._exchange(ALERTS_EXCHANGE)
+            publish = partial(exchange.publish, mandatory=False, timeout=_CONFIRM_TIMEOUT_S)
+            # All are on their way before the first is confirmed.
+            await asyncio.gather(
+                *(
+                    publish(_persistent(alert.body, _EVENT, alert.origin), alert.routing_key)
+                    for alert in alerts
+                )
+            )
 
     @asynccontextmanager
     async def subscribe_alerts(
@@ -105,6 +142,10 @@ class AmqpTransport:
                 states.append(QueueState(name, counts.message_count or 0, None, counts.consumer_count or 0))
         return states
 
+    async def count_dead_letters(self, queues: list[str]) -> dict[str, int]:
+        names = {dead_letter_queue(queue): queue for queue in queues}
+        return {names[state.queue]: state.ready for state in await self.queue_states(list(names))}
+
     async def dead_letters(self, queues: list[str]) -> AsyncIterator[DeadLetter]:
         for name in queues:
             with _as_transport_error():
@@ -146,17 +187,10 @@ class AmqpTransport:
                 await publishing.close()
         return replayed
 
-    async def _publish(
-        self, exchange: str, routing_key: str, body: bytes, content_type: str, *, mandatory: bool
-    ) -> None:
-        message = aio_pika.Message(
-            body, content_type=content_type, delivery_mode=aio_pika.DeliveryMode.PERSISTENT
-        )
-        with _as_transport_error():
-            if self._publishing is None or self._publishing.is_closed:
-                self._publishing = await self._connection.channel(on_return_raises=True)
-            target = await self._publishing.get_exchange(exchange, ensure=False)
-            await target.publish(message, routing_key, mandatory=mandatory, timeout=_CONFIRM_TIMEOUT_S)
+    async def _exchange(self, name: str) -> AbstractExchange:
+        if self._publishing is None or self._publishing.is_closed:
+            self._publishing = await self._connection.channel(on_return_raises=True)
+        return await self._publishing.get_exchange(name, ensure=False)
 
     async def _find(self, name: str) -> AbstractQueue | None:
         """Return a queue with its counts, on a channel of its own, or None where there is none."""
@@ -170,12 +204,27 @@ class AmqpTransport:
 class AmqpDelivery:
     """A message of usage as aiormq hands it over."""
 
-    __slots__ = ("body", "content_type", "delivery_tag")
+    __slots__ = ("_properties", "body", "content_type", "delivery_tag")
 
     def __init__(self, message: DeliveredMessage) -> None:
         self.body = message.body
-        self.content_type = message.header.properties.content_type
+        self._properties = message.header.properties
+        self.content_type = self._properties.content_type
         self.delivery_tag = message.delivery_tag
+
+    @property
+    def sent_at(self) -> datetime | None:
+        sent_at = self._properties.timestamp
+        return sent_at and sent_at.replace(tzinfo=UTC)
+
+    @property
+    def origin(self) -> Origin:
+        """What the properties say; a header that is no text says nothing."""
+        traceparent = (self._properties.headers or {}).get("traceparent")
+        if isinstance(traceparent, bytes):
+            traceparent = traceparent.decode(errors="replace")
+        known = traceparent if isinstance(traceparent, str) else None
+        return Origin(self._properties.correlation_id or None, known)
 
 
 class _AmqpConsumer:
@@ -192,7 +241,9 @@ class _AmqpConsumer:
         self._something = asyncio.Event()
         self.received = 0
         self.in_flight = 0
+        self._cancelled = False
         channel.closing.add_done_callback(lambda _: self._something.set())
+        channel.on_consumer_cancel_callbacks.add(self._on_cancel)
 
     async def begin(self) -> None:
         """Let the messages come."""
@@ -204,25 +255,31 @@ class _AmqpConsumer:
         self._arrived.append(AmqpDelivery(message))
         self._something.set()
 
+    def _on_cancel(self, _frame: object) -> None:
+        self._cancelled = True
+        self._something.set()
+
     async def _something_arrived(self) -> None:
         await self._something.wait()
+        if self._cancelled:
+            raise TransportError("RabbitMQ delivers no more: the queue was deleted, or moved to another node")
         if self._channel.is_closed:
             raise TransportError("the connection to RabbitMQ was lost")
 
-    def _all(self) -> list[Delivery]:
+    def _all(self) -> list[AmqpDelivery]:
         self._something.clear()
         arrived, self._arrived = self._arrived, []
-        return list(arrived)
+        return arrived
 
 
 class AmqpUsageConsumer(_AmqpConsumer):
     """See ``shared.messaging.transport.UsageConsumer``."""
 
-    async def receive(self) -> list[Delivery]:
+    async def receive(self) -> list[UsageDelivery]:
         await self._something_arrived()
-        return self._all()
+        return list(self._all())
 
-    async def acknowledge(self, deliveries: list[Delivery]) -> None:
+    async def acknowledge(self, deliveries: list[UsageDelivery]) -> None:
         with _as_transport_error():
             # Everything that was received up to the last one is done, so one frame says it all.
             await self._channel.basic_ack(deliveries[-1].delivery_tag, multiple=True)  # type: ignore[attr-defined]
@@ -236,12 +293,24 @@ class AmqpAlertConsumer(_AmqpConsumer):
         await self._something_arrived()
         await asyncio.sleep(settle_s)
         await self._something_arrived()  # or the connection was lost meanwhile
-        return self._all()
+        return list(self._all())
 
     async def acknowledge(self, delivery: Delivery) -> None:
         with _as_transport_error():
             await self._channel.basic_ack(delivery.delivery_tag)  # type: ignore[attr-defined]
         self.in_flight -= 1
+
+
+def _persistent(body: bytes, content_type: str, origin: Origin = NO_ORIGIN) -> aio_pika.Message:
+    name = origin.correlation_id or ""
+    return aio_pika.Message(
+        body,
+        content_type=content_type,
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        timestamp=utc_now(),
+        correlation_id=name if len(name.encode()) <= _MAX_NAME_BYTES else None,
+        headers={"traceparent": origin.traceparent} if origin.traceparent else None,
+    )
 
 
 async def _subscribe(channel: AbstractChannel, queue: str | None, routing_key: str) -> AbstractQueue:
@@ -278,7 +347,8 @@ def _as_transport_error() -> Iterator[None]:
         yield
     except DeliveryError as error:
         raise TransportError(f"RabbitMQ did not take the message: {error!r}") from error
-    except (AMQPError, RuntimeError, ConnectionError, TimeoutError) as error:
+    except (AMQPError, RuntimeError, ConnectionError, TimeoutError, StopAsyncIteration) as error:
+        # StopAsyncIteration: aiormq found the connection closed before the first frame.
         raise TransportError(f"RabbitMQ cannot be reached: {error!r}") from error
     except Exception as error:
         # A connection that closes at this very moment is a bare Exception to aiormq; later a RuntimeError.

@@ -4,9 +4,9 @@ The batch is left as bytes while dramatiq handles the message around it; the sta
 once, into its own type. Events travel as the JSON they came as, so that quarantine can show it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import dramatiq
 import msgspec
@@ -37,6 +37,29 @@ class BatchEncoder(Encoder):
         return msgspec.structs.asdict(msgspec.json.decode(data, type=_Envelope))
 
 
+class Origin(NamedTuple):
+    """What a batch goes back to: a name for logs, and the trace that it belongs to, where there is one.
+
+    The name is the correlation id that an upstream message came with, or the id of its first event. Batches
+    that are merged go on under the first one's.
+    """
+
+    correlation_id: str | None = None
+    traceparent: str | None = None
+
+    def options(self) -> dict[str, str]:
+        """Return it as the options of a message."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """Return what the options of a message say."""
+        return cls(options.get("correlation_id"), options.get("traceparent"))
+
+
+NO_ORIGIN = Origin()
+
+
 @dataclass(frozen=True, slots=True)
 class StageMessage:
     """A batch on its way to a stage. Its elements are anything msgspec can encode."""
@@ -44,11 +67,16 @@ class StageMessage:
     stage: Stage
     queue: str
     batch: Sequence[Any]
+    origin: Origin = NO_ORIGIN
 
     def encode(self) -> "dramatiq.Message[None]":
         """Return it as a dramatiq message."""
         return dramatiq.Message(
-            queue_name=self.queue, actor_name=str(self.stage), args=(self.batch,), kwargs={}, options={}
+            queue_name=self.queue,
+            actor_name=str(self.stage),
+            args=(self.batch,),
+            kwargs={},
+            options=self.origin.options(),
         )
 
 

@@ -30,6 +30,10 @@ _SURROUNDINGS = (
 )
 
 
+class ComesBack(Exception):  # noqa: N818 - no error: the message goes back to its queue
+    """Raised by a stage that stops before its message is done."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wait:
     """Try the same batch again after so many seconds."""

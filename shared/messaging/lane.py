@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Generic, TypeVar
 
-from shared.messaging.envelope import StageMessage
+from shared.messaging.envelope import NO_ORIGIN, Origin, StageMessage
 
 #: How many messages of a queue a process handles at once; each waits in a thread of its own.
 MERGED_MESSAGES = 8
@@ -24,8 +24,9 @@ Element = TypeVar("Element")
 class _Ticket(Generic[Element]):
     """A batch that waits, and what became of it."""
 
-    def __init__(self, batch: list[Element]) -> None:
+    def __init__(self, batch: list[Element], origin: Origin) -> None:
         self.batch = batch
+        self.origin = origin
         self.taken = False
         self.done = threading.Event()
         self.error: BaseException | None = None
@@ -36,7 +37,7 @@ class Lane(Generic[Element]):
 
     def __init__(
         self,
-        handle: Callable[[list[Element]], Sequence[StageMessage]],
+        handle: Callable[[list[Element], Sequence[Origin]], Sequence[StageMessage]],
         emit: Callable[[Sequence[StageMessage]], None],
         max_elements: int,
         gather_s: float = 0.0,
@@ -55,9 +56,9 @@ class Lane(Generic[Element]):
         """How many batches wait for their turn."""
         return len(self._waiting)
 
-    def process(self, batch: list[Element]) -> None:
+    def process(self, batch: list[Element], origin: Origin = NO_ORIGIN) -> None:
         """Handle a batch, with others that wait, and emit what follows; raises what that raised."""
-        ticket = _Ticket(batch)
+        ticket = _Ticket(batch, origin)
         self._waiting.append(ticket)
         if self._is_full():
             self._full.set()
@@ -67,10 +68,10 @@ class Lane(Generic[Element]):
         if ticket.error is not None:
             raise ticket.error
 
-    def process_alone(self, batch: list[Element]) -> None:
+    def process_alone(self, batch: list[Element], origin: Origin = NO_ORIGIN) -> None:
         """Handle a batch by itself: one that failed harms no other."""
         with self._turn:
-            outgoing = self._handle(batch)
+            outgoing = self._handle(batch, [origin])
         self._emit(outgoing)
 
     def _serve(self, ticket: _Ticket[Element]) -> None:
@@ -83,7 +84,8 @@ class Lane(Generic[Element]):
                 self._full.wait(max(self._gather_s, min(MAX_REST_S, self._rests_until - monotonic())))
                 party = self._take()
                 began = monotonic()
-                outgoing = self._handle([element for each in party for element in each.batch])
+                elements = [element for each in party for element in each.batch]
+                outgoing = self._handle(elements, [each.origin for each in party])
                 self._rests_until = 2 * monotonic() - began
             # Emitted outside of the turn: the next batch is handled while the broker confirms this one.
             self._emit(outgoing)

@@ -18,7 +18,8 @@ import msgspec
 
 from shared.clock import utc_now
 from shared.domain.events import USAGE_TYPE
-from shared.messaging.transport import Transport, TransportError, open_transport
+from shared.messaging.connect import open_transport
+from shared.messaging.transport import Transport, TransportError
 
 MAX_EVENTS_A_MESSAGE = 500
 RETRY_FOR_S = 30.0

@@ -1,11 +1,12 @@
 """dramatiq on Redis, for the embedded mode: where no AMQP broker can be had."""
 
+from time import monotonic
 from typing import Any
 
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.middleware import Middleware
 
-from shared.messaging.stage_broker import ComesBack
+from shared.messaging.failure import ComesBack
 
 NAMESPACE = "payg"
 _CENTURY_MS = 100 * 365 * 86_400_000
@@ -33,6 +34,7 @@ class DurableRedisBroker(RedisBroker):
             heartbeat_timeout=int(takeover_s * 1000),
             maintenance_chance=50_000,
         )
+        self.pulled_at: dict[str, float] = {}
 
     @property
     def consumer_class(self) -> "type[DurableRedisConsumer]":
@@ -41,6 +43,10 @@ class DurableRedisBroker(RedisBroker):
 
 class DurableRedisConsumer(_RedisConsumer):
     """A consumer that can give a message back."""
+
+    def __next__(self) -> Any:  # noqa: ANN401 - dramatiq's message, or None
+        self.broker.pulled_at[self.queue_name] = monotonic()
+        return super().__next__()
 
     def nack(self, message: Any) -> None:  # noqa: ANN401 - dramatiq's message proxy
         if isinstance(message._exception, ComesBack):  # noqa: SLF001

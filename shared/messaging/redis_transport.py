@@ -8,8 +8,9 @@ import asyncio
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -17,9 +18,17 @@ from uuid import uuid4
 import redis.asyncio
 from redis.exceptions import RedisError, ResponseError
 
+from shared.messaging.envelope import Origin
 from shared.messaging.redis_broker import NAMESPACE
 from shared.messaging.topology import INTAKE_QUEUE, dead_letter_queue
-from shared.messaging.transport import DeadLetter, Delivery, QueueState, TransportError
+from shared.messaging.transport import (
+    DeadLetter,
+    Delivery,
+    PublishedAlert,
+    QueueState,
+    TransportError,
+    UsageDelivery,
+)
 
 _STREAM = f"{NAMESPACE}:stream:{INTAKE_QUEUE}"
 _ALERTS = f"{NAMESPACE}:stream:alerts"
@@ -53,9 +62,13 @@ class RedisTransport:
         with _as_transport_error():
             await self._redis.xadd(_STREAM, {"body": body, "content_type": content_type})
 
-    async def publish_alert(self, body: bytes, routing_key: str) -> None:
+    async def publish_alerts(self, alerts: Sequence[PublishedAlert]) -> None:
         with _as_transport_error():
-            await self._redis.xadd(_ALERTS, {"body": body, "routing_key": routing_key}, maxlen=_KEPT_ALERTS)
+            async with self._redis.pipeline() as pipeline:
+                for alert in alerts:
+                    fields = {"routing_key": alert.routing_key, "body": alert.body, **alert.origin.options()}
+                    pipeline.xadd(_ALERTS, fields, maxlen=_KEPT_ALERTS)
+                await pipeline.execute()
 
     @asynccontextmanager
     async def subscribe_alerts(
@@ -108,6 +121,10 @@ class RedisTransport:
                 for queue in queues
             ]
 
+    async def count_dead_letters(self, queues: list[str]) -> dict[str, int]:
+        with _as_transport_error():
+            return {queue: await self._redis.hlen(_dead_bodies(queue)) for queue in queues}
+
     async def dead_letters(self, queues: list[str]) -> AsyncIterator[DeadLetter]:
         with _as_transport_error():
             for queue in queues:
@@ -152,7 +169,7 @@ class RedisUsageConsumer:
         self.received = 0
         self.in_flight = 0
 
-    async def receive(self) -> list[Delivery]:
+    async def receive(self) -> list[UsageDelivery]:
         with _as_transport_error():
             entries: list[Any] = []
             while not entries:
@@ -162,7 +179,7 @@ class RedisUsageConsumer:
         self.in_flight += len(entries)
         return [_StreamEntry(entry_id, fields) for entry_id, fields in entries]
 
-    async def acknowledge(self, deliveries: list[Delivery]) -> None:
+    async def acknowledge(self, deliveries: list[UsageDelivery]) -> None:
         ids = [delivery.entry_id for delivery in deliveries]  # type: ignore[attr-defined]
         with _as_transport_error():
             async with self._redis.pipeline(transaction=True) as pipeline:
@@ -223,11 +240,22 @@ class RedisAlertConsumer:
         return wanted
 
 
+_ORIGIN = frozenset(name.encode() for name in Origin._fields)
+
+
 class _StreamEntry:
     def __init__(self, entry_id: bytes, fields: dict[bytes, bytes]) -> None:
         self.entry_id = entry_id
+        self.sent_at: datetime | None = datetime.fromtimestamp(int(entry_id.partition(b"-")[0]) / 1000, UTC)
         self.body = fields[b"body"]
         self.content_type: str | None = fields.get(b"content_type", b"").decode() or None
+        self.origin = Origin.of(
+            {
+                name.decode(): value.decode(errors="replace")
+                for name, value in fields.items()
+                if name in _ORIGIN
+            }
+        )
 
 
 def _matches(pattern: str, routing_key: str) -> bool:

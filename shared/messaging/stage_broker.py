@@ -7,10 +7,6 @@ from dramatiq.middleware import AsyncIO, CurrentMessage, Middleware
 from shared.messaging.envelope import BatchEncoder
 
 
-class ComesBack(Exception):  # noqa: N818 - no error: the message goes back to its queue
-    """Raised by a stage that stops before its message is done."""
-
-
 class RejectFailed(Middleware):
     """Reject a message whose stage raised: to the dead letters, or back to its queue for ComesBack.
 

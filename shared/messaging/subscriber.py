@@ -17,7 +17,8 @@ import msgspec
 import structlog
 
 from shared.domain.alert_events import AlertEvent
-from shared.messaging.transport import AlertConsumer, TransportError, open_transport
+from shared.messaging.connect import open_transport
+from shared.messaging.transport import AlertConsumer, TransportError
 
 log = structlog.get_logger(__name__)
 

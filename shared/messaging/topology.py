@@ -48,6 +48,11 @@ def stage_queues(stage: Stage, debit_queues: int) -> list[str]:
     return [str(stage)]
 
 
+def every_queue(debit_queues: int) -> list[str]:
+    """Return the queues of all stages, upstream first."""
+    return [queue for stage in Stage for queue in stage_queues(stage, debit_queues)]
+
+
 @lru_cache(maxsize=100_000)
 def debit_queue(account_id: AccountId, debit_queues: int) -> str:
     """Return the queue that takes all debits of an account, so that workers seldom meet on one."""
@@ -72,6 +77,13 @@ def queue_arguments(queue: str) -> dict[str, Any]:
     if queue.startswith("debit."):
         arguments["x-single-active-consumer"] = True
     return arguments
+
+
+def delayed_arguments(queue: str) -> dict[str, Any]:
+    """Return the arguments of the queue of delayed messages that dramatiq insists on."""
+    return {
+        name: value for name, value in queue_arguments(queue).items() if name != "x-single-active-consumer"
+    }
 
 
 def dead_letter_arguments() -> dict[str, Any]:

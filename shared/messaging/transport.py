@@ -1,16 +1,26 @@
 """The entrance, the alerts' exit and the view of the queues: one interface, on RabbitMQ or on Redis."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from shared.domain.errors import PaygError
+from shared.messaging.envelope import NO_ORIGIN, Origin
 
 
 class TransportError(PaygError, ConnectionError):
     """The broker cannot be reached or did not confirm. Trying again later is right."""
+
+
+class PublishedAlert(NamedTuple):
+    """An alert event, the routing key it goes out with, and what it goes back to."""
+
+    routing_key: str
+    body: bytes
+    origin: Origin = NO_ORIGIN
 
 
 class Delivery(Protocol):
@@ -20,13 +30,23 @@ class Delivery(Protocol):
     content_type: str | None
 
 
+class UsageDelivery(Delivery, Protocol):
+    """One that says when it was sent, and what it goes back to, where whoever sent it did."""
+
+    @property
+    def sent_at(self) -> datetime | None: ...
+
+    @property
+    def origin(self) -> Origin: ...
+
+
 class UsageConsumer(Protocol):
     """Takes messages of usage off the intake queue."""
 
-    async def receive(self) -> list[Delivery]:
+    async def receive(self) -> list[UsageDelivery]:
         """Wait for a message, and return it with all others that are there already."""
 
-    async def acknowledge(self, deliveries: list[Delivery]) -> None:
+    async def acknowledge(self, deliveries: list[UsageDelivery]) -> None:
         """Tell the broker that these are done. They must be all that ``receive`` returned last."""
 
     @property
@@ -81,8 +101,8 @@ class Transport(Protocol):
     def consume_usage(self, prefetch: int) -> AbstractAsyncContextManager[UsageConsumer]:
         """Consume the intake queue, holding at most ``prefetch`` messages unacknowledged."""
 
-    async def publish_alert(self, body: bytes, routing_key: str) -> None:
-        """Publish an alert event; returns when the broker has it safe."""
+    async def publish_alerts(self, alerts: Sequence[PublishedAlert]) -> None:
+        """Publish alert events in order; returns when the broker has all of them safe."""
 
     def subscribe_alerts(
         self, routing_key: str = "#", queue: str | None = None
@@ -100,19 +120,11 @@ class Transport(Protocol):
     async def queue_states(self, queues: list[str]) -> list[QueueState]:
         """Return the state of each queue that exists, upstream first as given."""
 
+    async def count_dead_letters(self, queues: list[str]) -> dict[str, int]:
+        """Return by queue how many dead letters there are, without reading them."""
+
     def dead_letters(self, queues: list[str]) -> AsyncIterator[DeadLetter]:
         """Yield the dead letters of these queues, and leave them where they are."""
 
     async def replay_dead_letters(self, queues: list[str]) -> int:
         """Send the dead letters of these queues back to where they came from; return how many."""
-
-
-def open_transport(url: str) -> Transport:
-    """Return the transport for a broker URL; it connects when it is entered."""
-    if url.startswith("amqp"):
-        from shared.messaging.amqp_transport import AmqpTransport  # noqa: PLC0415 - only one of the two is needed
-
-        return AmqpTransport(url)
-    from shared.messaging.redis_transport import RedisTransport  # noqa: PLC0415
-
-    return RedisTransport(url)

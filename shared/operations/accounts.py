@@ -48,6 +48,14 @@ async def list_plans(engine: AsyncEngine) -> Sequence[Mapping[str, Any]]:
         return [dict(plan) for plan in await sql.list_plans(connection)]
 
 
+async def list_accounts(
+    engine: AsyncEngine, limit: int, after: str | None = None, search: str | None = None
+) -> Sequence[Mapping[str, Any]]:
+    """Return accounts in order of id, after one where it is given, whose id or name begins with a text."""
+    async with engine.connect() as connection:
+        return [dict(account) for account in await sql.page_accounts(connection, limit, after, search)]
+
+
 async def create_account(
     engine: AsyncEngine,
     *,

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.db import audit as sql
-from shared.db import periods
+from shared.db import operations_view, periods
 from shared.db.engine import snapshot
 from shared.db.prices import rate_tiers
 from shared.domain.audit import AccountAudit, Fault, StoredAccount, StoredUsage
@@ -19,6 +20,8 @@ from shared.domain.periods import Period, PeriodProof, PeriodSum
 
 Item = TypeVar("Item")
 Progress = Callable[[int, int], None]
+
+_READ_ONLY = "25006"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,19 @@ async def audit(engine: AsyncEngine, progress: Progress = lambda _done, _of: Non
         except Fault as fault:
             return AuditReport(*counts, len(away), fault)
     return AuditReport(*counts, len(away), None, proofs)
+
+
+async def note_audit(engine: AsyncEngine, report: AuditReport) -> bool:
+    """Note that the books were audited and what was found; return False on a read-only copy of them."""
+    counts = (report.accounts, report.transfers, report.usage_records)
+    try:
+        async with engine.begin() as connection:
+            await operations_view.note_audit(connection, counts, str(report.fault) if report.fault else None)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _READ_ONLY:
+            raise
+        return False
+    return True
 
 
 async def _check_books(

@@ -1,6 +1,6 @@
-"""Sessions of the console: begun with a key, over with it, with signing out, or after a while.
+"""Sessions of the console, begun with a key or with a link in a mail.
 
-Whoever signs in by other means, such as a link in a mail, ends in ``begin`` too.
+They are over with that key or that membership, with signing out, or after a while.
 """
 
 import hmac
@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
+from typing import Any
 
 from sqlalchemy import RowMapping
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.clock import utc_now
 from shared.db import console_sessions as sql
@@ -26,10 +27,14 @@ ADMIN = "admin"
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Who is signed in. ``csrf`` must come back with every form; ``notice`` is for the next page."""
+    """Who is signed in. ``csrf`` must come back with every form; ``notice`` is for the next page.
+
+    ``actor`` is the key's id or the person's address, ``api_key_id`` the key whose usage a member sees.
+    """
 
     token_hash: bytes
     actor: str
+    api_key_id: str | None
     role: Role
     account_id: str | None
     account_name: str | None
@@ -58,15 +63,21 @@ async def sign_in(engine: AsyncEngine, secret: str, admin_key: str | None) -> st
 async def begin(engine: AsyncEngine, api_key_id: str | None, admin_key: str | None) -> str:
     """Begin a session of a key, or of the operator's key of the settings; return its secret token."""
     token = secrets.token_urlsafe(32)
-    values = {
-        "token_hash": hash_of(token),
-        "api_key_id": api_key_id,
-        "admin_check": None if admin_key is None else _check(token, admin_key),
-        "expires_at": utc_now() + LIVES,
-    }
+    check = None if admin_key is None else _check(token, admin_key)
     async with engine.begin() as connection:
-        await sql.insert_session(connection, values)
+        await _insert(connection, token, api_key_id=api_key_id, admin_check=check)
     return token
+
+
+async def begin_of_member(connection: AsyncConnection, member_id: str) -> str:
+    """Begin a session of a member, in the transaction of whoever calls; return its secret token."""
+    token = secrets.token_urlsafe(32)
+    await _insert(connection, token, member_id=member_id)
+    return token
+
+
+async def _insert(connection: AsyncConnection, token: str, **of: Any) -> None:  # noqa: ANN401 - columns
+    await sql.insert_session(connection, of | {"token_hash": hash_of(token), "expires_at": utc_now() + LIVES})
 
 
 async def find(engine: AsyncEngine, token: str, admin_key: str | None) -> Session | None:
@@ -75,7 +86,9 @@ async def find(engine: AsyncEngine, token: str, admin_key: str | None) -> Sessio
         row = await sql.find_session(connection, hash_of(token), utc_now())
     if row is None:
         return None
-    if row["api_key_id"] is None:
+    if row["role"] is not None:
+        return _session(row, token, row["address"], Role(row["role"]))
+    if row["admin_check"] is not None:
         valid = admin_key is not None and hmac.compare_digest(row["admin_check"], _check(token, admin_key))
         return _session(row, token, ADMIN, Role.OPERATOR) if valid else None
     role = _role(row)
@@ -104,7 +117,14 @@ async def told(engine: AsyncEngine, session: Session) -> None:
 def _session(row: RowMapping, token: str, actor: str, role: Role) -> Session:
     csrf = hmac.new(token.encode(), b"csrf", sha256).hexdigest()
     return Session(
-        row["token_hash"], actor, role, row["account_id"], row["account_name"], csrf, row["notice"]
+        row["token_hash"],
+        actor,
+        row["api_key_id"],
+        role,
+        row["account_id"],
+        row["account_name"],
+        csrf,
+        row["notice"],
     )
 
 

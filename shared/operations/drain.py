@@ -15,7 +15,6 @@ import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -24,11 +23,8 @@ from shared.db.alerts import count_undelivered
 from shared.db.evaluations import count_due
 from shared.db.processes import list_processes
 from shared.messaging.failure import is_transient
-from shared.messaging.topology import DELAYED, Stage, stage_queues
+from shared.messaging.topology import DELAYED, every_queue
 from shared.messaging.transport import QueueState, Transport
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _POLL_S = 0.1
 _BETWEEN_LOOKS_S = 0.8
@@ -110,8 +106,7 @@ async def drain(engine: AsyncEngine, transport: Transport, debit_queues: int, ti
 
 def watched_queues(debit_queues: int) -> list[str]:
     """Return every queue that usage passes, with its queue of delayed messages before it, upstream first."""
-    names: Iterable[str] = (queue for stage in Stage for queue in stage_queues(stage, debit_queues))
-    return [each for name in names for each in (f"{name}{DELAYED}", name)]
+    return [each for name in every_queue(debit_queues) for each in (f"{name}{DELAYED}", name)]
 
 
 async def _look(engine: AsyncEngine, transport: Transport, queues: list[str]) -> Look:

@@ -6,7 +6,7 @@ balance that Redis did not hear of is read from the books within a minute, and a
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import islice
@@ -37,9 +37,12 @@ _AGAIN_AFTER_S = 1.0
 class Holds:
     """The gate as the stages see it."""
 
-    def __init__(self, engine: AsyncEngine, redis: RedisGate | None) -> None:
+    def __init__(
+        self, engine: AsyncEngine, redis: RedisGate | None, now: Callable[[], datetime] = utc_now
+    ) -> None:
         self._engine = engine
         self._redis = redis
+        self._now = now
         self._untold: deque[DebitedAccount] = deque(maxlen=_UNTOLD)
         self._telling: asyncio.Task[None] | None = None
 
@@ -58,7 +61,7 @@ class Holds:
             except GateUnavailableError as error:
                 log.warning("holds may expire before their records are debited", error=str(error))
         if in_database := _in_database(hold_ids):
-            now = utc_now()
+            now = self._now()
             async with self._engine.begin() as connection:
                 await sql.prolong_holds(connection, in_database, now + SETTLING_FOR, now)
 
@@ -108,7 +111,7 @@ class Holds:
         if self._redis is None or not account_ids:
             return
         async with sql.one_view(self._engine) as connection:
-            standings = await sql.load_standings(connection, account_ids, utc_now())
+            standings = await sql.load_standings(connection, account_ids, self._now())
         try:
             await self._redis.refresh(standings)
         except GateUnavailableError as error:

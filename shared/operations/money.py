@@ -5,10 +5,10 @@ from datetime import timedelta
 from typing import Any
 
 from msgspec.structs import replace
-from sqlalchemy import RowMapping, update
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from shared.db import books, journal, periods, tables
+from shared.db import books, journal, periods
 from shared.db.engine import database_time
 from shared.domain.account import AccountState, CycleState, roll_over
 from shared.domain.errors import NotFoundError, RefusedError
@@ -60,7 +60,7 @@ async def adjust_account(
                 raise RefusedError("an amount is not zero, and keeps the balance within $4,000,000,000")
             now = await database_time(connection)
             after, transfer = rolled.post(kind, amount_nanos, cause, now)
-            marks = {"idempotency_key": idempotency_key} if idempotency_key else {}
+            marks = {transfer.seq: {"idempotency_key": idempotency_key}} if idempotency_key else {}
             if await commit_transfers(connection, before, after, (*transfers, transfer), marks):
                 return as_mapping(transfer)
 
@@ -87,7 +87,7 @@ async def void_usage(
                 now,
                 quota_amount_nanos=row["quota_nanos"],
             )
-            marks = {"reverses_event_id": event_id}
+            marks = {transfer.seq: {"reverses_event_id": event_id}}
             if await commit_transfers(connection, before, after, (*transfers, transfer), marks):
                 return as_mapping(transfer) | {"reverses_event_id": event_id}
 
@@ -117,17 +117,13 @@ async def commit_transfers(
     before: AccountState,
     after: AccountState,
     transfers: tuple[Transfer, ...],
-    marks: Mapping[str, str | int],
+    marks: Mapping[int, books.Marks],
 ) -> books.Moved:
-    """Write the transfers, the last one with its marks; the answer is false where the account changed."""
+    """Write the transfers with their marks, by number; the answer is false where the account changed."""
     moved = await books.move_versions(connection, [(before, after)])
     if not moved:
         return moved
-    await books.insert_transfers(connection, [(after.account_id, transfer) for transfer in transfers])
-    if marks:
-        columns = tables.transfers.c
-        last = (columns.account_id == after.account_id) & (columns.seq == after.seq)
-        await connection.execute(update(tables.transfers).where(last).values(**marks))
+    await books.insert_transfers(connection, [(after.account_id, transfer) for transfer in transfers], marks)
     return moved
 
 

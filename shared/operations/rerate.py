@@ -1,6 +1,6 @@
 """Say what debited records would have cost at other prices. It changes nothing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -44,17 +44,25 @@ async def rerate(
     where some of the months are detached.
     """
     async with snapshot(engine) as connection:
-        await sql.keep_attached(connection)
-        await _check_accounts(connection, account_ids)
-        await _check_attached(connection, start, end)
-        find = _finder(await load_price_book(connection), prices)
+        await keep_usage(connection, account_ids, start, end)
+        find = finder(await load_price_book(connection), prices)
         rerating = Rerating(find, prices.at)
         async for usage in sql.stream_debited(connection, account_ids, start, end):
             rerating.add(usage)
     return rerating.lines()
 
 
-def _finder(book: PriceBook, prices: OtherPrices) -> Find:
+async def keep_usage(
+    connection: AsyncConnection, account_ids: Collection[str], start: datetime, end: datetime
+) -> None:
+    """Keep the usage of that time where it is until the transaction ends; raises what ``rerate`` does."""
+    await sql.keep_attached(connection)
+    await _check_accounts(connection, account_ids)
+    await _check_attached(connection, start, end)
+
+
+def finder(book: PriceBook, prices: OtherPrices) -> Find:
+    """Return how a model is found at other prices; raises NotFoundError for a model that has none."""
     find: Find = partial(look_up, book)
     if prices.listed is not None:
         find = at_listed_prices(_as_book(prices.listed), find)
@@ -76,7 +84,7 @@ def _as_book(listed: Iterable[CatalogModel]) -> PriceBook:
     return PriceBook(0, models, {})
 
 
-async def _check_accounts(connection: AsyncConnection, account_ids: Sequence[str]) -> None:
+async def _check_accounts(connection: AsyncConnection, account_ids: Collection[str]) -> None:
     known = await sql.known_accounts(connection, account_ids)
     for account_id in account_ids:
         if account_id not in known:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from shared.db import statement_sums
+from shared.db import statement_sums, usage_days
 from shared.db import statements as sql
 from shared.domain.invoice import Party
 from shared.domain.periods import Period
@@ -87,6 +87,7 @@ class StatementClosing:
         for account_id in behind:
             async with self._engine.begin() as connection:
                 await statement_sums.roll_up(connection, account_id)
+                await usage_days.roll_up(connection, account_id)
 
     async def _close(self, connection: AsyncConnection, account_id: str, period: Period) -> None:
         now = self._now()

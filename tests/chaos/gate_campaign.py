@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import httpx
 from gate_tally import Request, Tally, at_list_price
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from sandbox.servers import free_port
 from sandbox.supervisor import Supervisor
 from shared.clock import utc_now
 from shared.domain.access import Scope
@@ -113,7 +113,7 @@ async def _team(engine: AsyncEngine) -> list[Customer]:
 @contextmanager
 def running(settings: Settings, logs: Path) -> Iterator[tuple[Supervisor, list[str]]]:
     """Run all stages and several HTTP tiers, each on a port of its own; yields them and their addresses."""
-    ports = [_free_port() for _ in range(APIS)]
+    ports = [free_port() for _ in range(APIS)]
     commands = {stage: f"payg worker {stage}" for stage in _STAGES} | {"clock": "payg clock"}
     commands |= {f"api-{port}": f"env PAYG_API_PORT={port} payg api" for port in ports}
     env = {
@@ -125,12 +125,6 @@ def running(settings: Settings, logs: Path) -> Iterator[tuple[Supervisor, list[s
     }
     with Supervisor(commands, env, scale=_COPIES, logs=logs) as processes:
         yield processes, [f"http://127.0.0.1:{port}" for port in ports]
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 class Campaign:

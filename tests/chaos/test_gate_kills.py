@@ -1,6 +1,6 @@
 """The gate under hundreds of clients, while its processes are killed, and while Redis loses what it knows.
 
-``make chaos`` runs a longer campaign, of PAYG_CHAOS_KILLS and PAYG_CHAOS_SEED.
+``make kills`` runs a longer campaign, of PAYG_CHAOS_KILLS and PAYG_CHAOS_SEED.
 """
 
 import asyncio

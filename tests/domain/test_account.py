@@ -79,6 +79,13 @@ def test_what_the_previous_cycle_used_stands_while_it_is_open() -> None:
     assert (previous.quota_remaining_nanos, previous.spent_nanos) == (5, 70)
 
 
+def test_a_changed_cycle_takes_the_place_of_its_own_and_leaves_the_others() -> None:
+    after, _ = roll_over(used(subscribed(plan()), 5, 70), DECEMBER + MINUTE, GRACE)
+    current = replace(after.cycle_now(DECEMBER + MINUTE), spent_nanos=9)
+    changed = after.with_cycle(current)
+    assert [(c.start, c.spent_nanos) for c in changed.cycles] == [(NOVEMBER, 70), (DECEMBER, 9)]
+
+
 def test_the_current_cycle_is_the_one_of_the_clock_even_while_the_previous_is_open() -> None:
     after, _ = roll_over(subscribed(plan()), DECEMBER + MINUTE, GRACE)
     assert after.cycle_now(DECEMBER + MINUTE).start == DECEMBER
@@ -102,6 +109,18 @@ def test_a_cycle_passed_over_opens_too_while_it_takes_late_records() -> None:
     assert starts(after) == [JANUARY, FEBRUARY]
     assert [transfer.kind for transfer in transfers] == [TransferKind.QUOTA_RESET] * 2
     assert_chained(before, transfers, after)
+
+
+def test_a_cycle_passed_over_that_takes_no_more_late_records_is_none() -> None:
+    after, transfers = roll_over(subscribed(plan()), FEBRUARY + GRACE, GRACE)
+    assert starts(after) == [FEBRUARY]
+    assert len(transfers) == 1
+
+
+def test_a_record_at_the_very_start_of_a_cycle_counts_in_it() -> None:
+    after, _ = roll_over(subscribed(plan()), DECEMBER + MINUTE, GRACE)
+    assert after.cycle_for(DECEMBER, DECEMBER + MINUTE).start == DECEMBER
+    assert after.cycle_for(NOVEMBER, DECEMBER + MINUTE).start == NOVEMBER
 
 
 def test_a_cancelled_plan_lasts_to_the_end_of_its_cycle_then_the_account_is_payg() -> None:
@@ -140,6 +159,21 @@ def test_a_changed_plan_of_another_time_zone_leaves_no_hour_without_a_cycle(old:
     for now in (end + timedelta(hours=hours) for hours in range(0, 24 * 40, 3)):
         state, _ = roll_over(state, now, GRACE)
         assert state.cycle_now(now) is not None, f"no cycle {now - end} after the last one ended"
+
+
+def test_each_reset_grants_what_its_own_cycle_has() -> None:
+    """With three cycles open at once, the newest on other terms than the one before."""
+    long = timedelta(days=70)
+    state, _ = roll_over(subscribed(plan(1_000)), DECEMBER, long)
+    state, [transfer] = roll_over(replace(state, plan=plan(9_000)), JANUARY, long)
+    assert starts(state) == [NOVEMBER, DECEMBER, JANUARY]
+    assert transfer.quota_amount_nanos == 9_000
+
+
+def test_a_transfer_of_an_account_without_a_plan_is_of_no_quota() -> None:
+    after, transfer = payg_account(5).post(TransferKind.CREDIT, 7, "opening", NOVEMBER)
+    assert (transfer.balance_after_nanos, after.balance_nanos) == (12, 12)
+    assert transfer.quota_amount_nanos == transfer.quota_after_nanos == transfer.cycle_spent_after_nanos == 0
 
 
 def test_an_account_without_a_plan_has_nothing_to_roll_over() -> None:

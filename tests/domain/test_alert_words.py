@@ -101,3 +101,11 @@ def test_no_text_can_end_a_heading(name: str) -> None:
 
 def test_what_is_too_long_is_cut() -> None:
     assert len(one_line("x" * 10_000)) == 300
+
+
+def test_of_a_balance_that_is_used_up_nothing_says_until_when_it_lasts() -> None:
+    until = "2026-11-23T14:20:00Z"
+    labels = [label for label, _ in words_of(event("balance.low", empty_at=until), "Acme").figures]
+    assert "Used up at this pace" in labels
+    exhausted = words_of(event("balance.exhausted", empty_at=until), "Acme")
+    assert "Used up at this pace" not in [label for label, _ in exhausted.figures]

@@ -55,6 +55,14 @@ def test_what_remains_of_top_ups_is_what_all_transfers_come_to(data: st.DataObje
     assert sum(reversals.remains_of(seq) for seq in topups) == total
 
 
+@pytest.mark.parametrize("amount", [0, 5])
+def test_a_refund_that_takes_nothing_is_none(amount: int) -> None:
+    reversals = Reversals()
+    reversals.add(1, _topup(10))
+    with pytest.raises(ValueError, match=f"a refund of {amount}"):
+        reversals.add(2, Reversible(TransferKind.REFUND, amount, "why", 1))
+
+
 @given(_AMOUNTS, _AMOUNTS)
 def test_what_was_given_back_can_be_taken_again(amount: int, part: int) -> None:
     reversals = Reversals()
@@ -116,6 +124,10 @@ def test_stripes_statuses_of_refunds_are_known() -> None:
         *(RefundState.PENDING, RefundState.PENDING),
         *(RefundState.SUCCEEDED, RefundState.FAILED, RefundState.FAILED),
     ]
+
+
+def test_a_status_that_stripe_may_invent_decides_nothing() -> None:
+    assert state_at_stripe("on_its_way") is RefundState.PENDING
 
 
 def test_stripes_statuses_of_disputes_are_known() -> None:

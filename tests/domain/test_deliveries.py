@@ -45,7 +45,7 @@ def test_a_receiver_may_ask_for_more_time_and_not_for_ever(
 
 
 def test_an_hour_is_one_of_utc() -> None:
-    late = datetime(2026, 11, 20, 23, 59, 59, tzinfo=UTC)
+    late = datetime(2026, 11, 20, 23, 59, 59, 999_999, tzinfo=UTC)
     assert hour_of(late) == (datetime(2026, 11, 20, 23, tzinfo=UTC), datetime(2026, 11, 21, tzinfo=UTC))
 
 
@@ -53,6 +53,21 @@ def test_a_digest_counts_and_carries_every_alert() -> None:
     types = ["balance.low", "topup.failed", "balance.low"]
     events = [{"type": f"payg.{type_}.v1", "id": f"alert-{n}"} for n, type_ in enumerate(types)]
     digest = digest_event("dlv_1", "acct_1", NOON, events)
-    assert digest.event_id == digest.attributes["id"] == "digest-dlv_1"
-    assert digest.attributes["data"]["counts"] == {"balance.low": 2, "topup.failed": 1}
-    assert digest.attributes["data"]["alerts"] == events
+    assert digest.event_id == "digest-dlv_1"
+    assert digest.attributes == {
+        "specversion": "1.0",
+        "type": "payg.alerts.digest.v1",
+        "source": "payg",
+        "id": "digest-dlv_1",
+        "time": NOON,
+        "datacontenttype": "application/json",
+        "subject": "acct_1",
+        "data": {
+            "account_id": "acct_1",
+            "occurred_at": NOON,
+            "count": 3,
+            "counts": {"balance.low": 2, "topup.failed": 1},
+            "alerts": events,
+        },
+    }
+    assert digest_event("dlv_1", "", NOON, events).attributes["subject"] is None

@@ -110,6 +110,9 @@ def test_an_array_without_events_is_refused(body: bytes) -> None:
         array(GOOD) + array(GOOD),
         array(GOOD, LONE_SURROGATE)[:-1],
         array(LONE_SURROGATE) + b"x",
+        b"[,]",
+        array(GOOD, b"", GOOD),
+        array(GOOD, b""),
     ],
 )
 def test_an_array_whose_end_is_not_where_it_should_be_is_refused_as_a_whole(body: bytes) -> None:

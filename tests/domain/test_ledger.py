@@ -106,6 +106,7 @@ def test_the_instant_counts_not_the_offset_it_is_written_with() -> None:
 
 
 def test_a_chain_cannot_be_moved_to_another_account() -> None:
+    assert genesis_hash(AccountId("acc_1")) == hashlib.sha256(b"payg:account:acc_1").digest()
     assert genesis_hash(AccountId("acc_1")) != genesis_hash(AccountId("acc_2"))
 
 

@@ -6,12 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.money import NANOS_PER_DOLLAR
-from shared.domain.pace import HORIZON, Pace, empty_at, pack, spend, unpack
+from shared.domain.money import MAX_BALANCE_NANOS, NANOS_PER_DOLLAR
+from shared.domain.pace import HORIZON, Pace, at_average, empty_at, pack, spend, unpack
 
 CENT = NANOS_PER_DOLLAR // 100
 MONDAY = datetime(2026, 11, 2, tzinfo=UTC)
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+MINUTE, HOUR, DAY, WEEK = (
+    timedelta(minutes=1),
+    timedelta(hours=1),
+    timedelta(days=1),
+    timedelta(weeks=1),
+)
 
 
 def steady(nanos: int, every: timedelta, begin: datetime, end: datetime, pace: Pace | None = None) -> Pace:
@@ -63,6 +68,22 @@ def test_one_large_request_hardly_moves_it_but_a_new_pace_does() -> None:
     assert lasts(ten_times_faster, 120 * CENT, now + 15 * MINUTE) < plain / 4
 
 
+def test_what_is_rare_counts_once_it_has_come_again() -> None:
+    pace, now = None, MONDAY
+    for _ in range(24):
+        pace = spend(steady(CENT, MINUTE, now, now + HOUR, pace), 100 * CENT, now + HOUR)
+        now += HOUR
+    truth = 160 * CENT  # an hour, 60 in cents and 100 at once
+    assert lasts(pace, 5 * truth, now) / HOUR == pytest.approx(5, rel=0.25)
+
+
+def test_the_fewer_payments_are_known_the_earlier_is_the_warning() -> None:
+    few = lasts(steady(CENT, MINUTE, MONDAY, MONDAY + 16 * MINUTE), 60 * CENT, MONDAY + 16 * MINUTE)
+    many = lasts(steady(CENT, MINUTE, MONDAY, MONDAY + 8 * HOUR), 60 * CENT, MONDAY + 8 * HOUR)
+    assert few < 0.85 * HOUR
+    assert 0.93 * HOUR < many < HOUR
+
+
 def test_who_works_by_day_is_not_out_of_money_by_night() -> None:
     pace = None
     for day in range(7):
@@ -112,3 +133,24 @@ def test_it_is_stored_as_it_is(history: list[tuple[timedelta, int]]) -> None:
 def test_a_clock_that_is_a_little_behind_does_no_harm() -> None:
     pace = steady(CENT, MINUTE, MONDAY, MONDAY + DAY)
     assert spend(pace, CENT, MONDAY + DAY - 2 * MINUTE).at == pace.at
+
+
+@pytest.mark.parametrize(
+    ("balance", "spent", "lasts"),
+    [
+        (70, 7, timedelta(days=70)),
+        (1, 14, timedelta(hours=12)),
+        (0, 7, timedelta(0)),
+        (-5, 7, timedelta(0)),
+        (10, 0, None),
+        (10, -1, None),
+        (366, 7, None),
+        (365, 7, timedelta(days=365)),
+    ],
+)
+def test_a_plain_average_is_continued(balance: int, spent: int, lasts: timedelta | None) -> None:
+    assert at_average(balance * NANOS_PER_DOLLAR, spent * NANOS_PER_DOLLAR, WEEK) == lasts
+
+
+def test_the_largest_balance_at_the_least_average_is_no_problem() -> None:
+    assert at_average(MAX_BALANCE_NANOS, 1, WEEK) is None

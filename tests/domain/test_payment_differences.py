@@ -1,11 +1,12 @@
 """What differs between Stripe and the books, thing by thing, and over any mixture of them."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from payment_things import LONG_AGO, NOW, OPEN, PAID, TOPUP, USD_25
 
 from shared.domain.payment_differences import (
     Amount,
@@ -22,22 +23,6 @@ from shared.domain.payment_differences import (
 from shared.domain.reconciliation import IN_FLIGHT, AtStripe, Credit, InBooks, Wanted, compare
 from shared.domain.topup import OPEN_STATES, TopupState
 
-NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-LONG_AGO = NOW - timedelta(minutes=10)
-USD_25 = Amount(25 * 10**9, "usd")
-PAID = Payment("pi_1", "succeeded", USD_25, LONG_AGO, "cus_1", "top_1", "acct_1")
-TOPUP = BookedTopup(
-    account_id="acct_1",
-    topup_id="top_1",
-    state=TopupState.SUCCEEDED,
-    by_checkout=False,
-    amount=USD_25,
-    payment_id="pi_1",
-    customer_id="cus_1",
-    credited=USD_25,
-    changed_at=LONG_AGO,
-)
-OPEN = replace(TOPUP, state=TopupState.CONFIRMING, credited=None)
 NEITHER_CHARGED_NOR_CREDITED = ("requires_payment_method", "requires_confirmation", "requires_capture")
 
 

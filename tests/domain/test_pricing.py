@@ -86,6 +86,7 @@ def test_a_kind_may_have_a_price_where_its_parent_has_none(kind: str, parent: st
 def test_a_rate_out_of_range_is_refused(rate: int) -> None:
     with pytest.raises(InvalidAmountError, match="cache_read"):
         TokenRates.inherit({"input": 1, "cache_read": rate})
+    assert TokenRates.inherit({"input": MAX_RATE_NANOS}).output is None
 
 
 @pytest.mark.parametrize("kind", TOKEN_KINDS)

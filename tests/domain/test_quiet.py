@@ -46,6 +46,12 @@ def test_quiet_hours_end_within_a_day_and_it_is_not_quiet_then(start: time, end:
         assert quiet.until(until) is None or until.astimezone(BERLIN).month in (3, 10)
 
 
+def test_hours_that_begin_where_they_end_are_all_of_the_day() -> None:
+    always = QuietHours(time(9), time(9), BERLIN)
+    assert always.until(at("2026-11-24 08:59")) == at("2026-11-24 09:00")
+    assert always.until(at("2026-11-24 09:00")) == at("2026-11-25 09:00")
+
+
 def test_what_stops_requests_or_needs_an_act_does_not_wait() -> None:
     night = at("2026-11-24 03:00")
     assert {kind for kind in AlertType if quiet_until(NIGHT, kind, night) is None} == {

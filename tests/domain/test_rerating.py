@@ -1,6 +1,6 @@
 """Records at other prices: the same formula, added up by account and model, to the nano."""
 
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from domain_builders import NOW
 from hypothesis import given
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from shared.domain.ids import AccountId
 from shared.domain.price_book import ANY_PROVIDER, PriceBook, PricedModel
 from shared.domain.pricing import BEGINNING_OF_TIME, MAX_RATE_NANOS, Rate, Tier, TokenRates
-from shared.domain.rerating import DebitedUsage, Rerating, at_listed_prices
+from shared.domain.rerate_posting import RERATE_KEY_PREFIX, RerateKey
+from shared.domain.rerating import DebitedUsage, Rerating, at_listed_prices, balance_difference_nanos
 from shared.domain.tokens import MAX_TOKENS, TokenCounts
 
 _DAY = timedelta(days=1)
@@ -38,7 +39,10 @@ def _book(*models: PricedModel) -> PriceBook:
 def _usage(
     model: str, count: int, list_nanos: int, *, time: datetime = NOW, account: str = "a"
 ) -> DebitedUsage:
-    return DebitedUsage(AccountId(account), "acme", model, time, TokenCounts(input=count), list_nanos)
+    counts = TokenCounts(input=count)
+    return DebitedUsage(
+        AccountId(account), "acme", model, time, counts, list_nanos, list_nanos, has_plan=False
+    )
 
 
 @given(uses, tiers, tiers)
@@ -51,16 +55,18 @@ def test_at_the_prices_they_were_charged_no_record_differs(
         rerating, time, model = Rerating(book.find), NOW + days * _DAY, book.find("acme", name)
         assert model is not None
         charged = model.charge(counts, time)[1]
-        rerating.add(DebitedUsage(AccountId(account), "acme", name, time, counts, charged))
+        rerating.add(_usage(name, 0, charged, time=time, account=account)._replace(tokens=counts))
         (line,) = rerating.lines()
         assert (line.records, line.list_nanos, line.difference_nanos) == (1, charged, 0)
+        assert line.balance_difference_nanos == 0
 
 
 @given(uses)
 def test_lines_lose_no_record_and_no_nano(records: list[tuple[str, str, TokenCounts, int]]) -> None:
     rerating = Rerating(_book(_model("x", _flat(10**6))).find)
     for number, (account, name, counts, days) in enumerate(records):
-        rerating.add(DebitedUsage(AccountId(account), "acme", name, NOW + days * _DAY, counts, number))
+        time = NOW + days * _DAY
+        rerating.add(_usage(name, 0, number, time=time, account=account)._replace(tokens=counts))
     lines = rerating.lines()
     assert sum(line.records + line.unpriced_records for line in lines) == len(records)
     assert sum(line.list_nanos + line.unpriced_nanos for line in lines) == sum(range(len(records)))
@@ -104,16 +110,72 @@ def test_what_has_no_price_is_counted_apart_not_as_free() -> None:
 
 def test_a_list_goes_over_the_book_by_the_name_asked_for_then_by_the_model_it_stands_for() -> None:
     book = _book(_model("x", _flat(1)), _model("y", _flat(2)), _model("z", _flat(3)))
-    book.learn("acme", "x-latest", ("acme", "x"))
+    for name in ("x-latest", "x-mini"):
+        book.learn("acme", name, ("acme", "x"))
     listed = _book(
         _model("x", _flat(10)),
+        _model("x-mini", _flat(40)),
         _model("y", _flat(20), provider=ANY_PROVIDER),
         _model("z", _flat(30), provider="other"),
     )
     find = at_listed_prices(listed, book.find)
-    expected = {"x": 10, "x-latest": 10, "y": 20, "z": 3}
+    expected = {"x": 10, "x-latest": 10, "y": 20, "z": 3, "x-mini": 40}
     for name, nanos in expected.items():
         found = find("acme", name)
         assert found is not None
         assert found.charge(TokenCounts(input=10**6), NOW)[1] == nanos
     assert find("acme", "unknown") is None
+
+
+@given(st.integers(0, 10**15), st.integers(0, 10**15), st.integers(0, 10**15), st.booleans())
+def test_of_what_a_record_would_have_cost_the_balance_bears_the_share_it_paid(
+    list_nanos: int,
+    balance_nanos: int,
+    rerated_nanos: int,
+    has_plan: bool,  # noqa: FBT001 - drawn
+) -> None:
+    balance_nanos = min(balance_nanos, list_nanos) if has_plan else list_nanos
+    usage = _usage("x", 1, list_nanos)._replace(balance_nanos=balance_nanos, has_plan=has_plan)
+    assert balance_difference_nanos(usage, list_nanos) == 0
+    after = balance_nanos + balance_difference_nanos(usage, rerated_nanos)
+    if not has_plan:
+        assert after == rerated_nanos
+    else:
+        assert 0 <= after <= rerated_nanos
+        assert 2 * abs(after * list_nanos - rerated_nanos * balance_nanos) <= list_nanos
+
+
+def test_what_the_balance_would_have_borne_is_added_up_by_line() -> None:
+    rerating = Rerating(_book(_model("x", _flat(3 * 10**6)), _model("x", _flat(10**6), provider="b")).find)
+    for count in (5, 7):
+        rerating.add(_usage("x", count, count))
+    rerating.add(_usage("x", 1, 1)._replace(has_plan=True, balance_nanos=0))
+    for provider in ("b", None):
+        rerating.add(_usage("x", 4, 0)._replace(provider=provider, has_plan=True))
+    found = [(line.provider, line.balance_difference_nanos) for line in rerating.lines()]
+    assert found == [(None, 0), ("acme", 2 * (5 + 7)), ("b", 0)]
+
+
+@given(st.datetimes(timezones=st.timezones()), st.timedeltas(timedelta(0), _DAY), st.text())
+def test_the_key_of_a_posting_reads_back_and_others_are_none(
+    start: datetime, span: timedelta, text: str
+) -> None:
+    start = min(max(start, NOW - 9999 * _DAY), NOW + 9999 * _DAY)
+    key = RerateKey.of(start, start + span, ("acme", "x", None))
+    assert RerateKey.parse(str(key)) == key
+    assert RerateKey.parse(f"{RERATE_KEY_PREFIX}{text}") is None
+
+
+def test_the_key_of_a_posting_is_of_its_span_in_utc_and_of_its_prices() -> None:
+    berlin = timezone(timedelta(hours=1))
+    key = RerateKey.of(NOW.astimezone(berlin), (NOW + _DAY).astimezone(berlin), ["x"])
+    assert str(key).startswith("rerate|2026-11-23T12:00:00+00:00|2026-11-24T12:00:00+00:00|")
+    assert str(RerateKey.parse(str(key))) == str(key)
+    assert key != RerateKey.of(NOW, NOW + _DAY, ["y"])
+
+
+def test_spans_that_meet_do_not_overlap() -> None:
+    first, second = (RerateKey.of(NOW + n * _DAY, NOW + (n + 1) * _DAY, None) for n in range(2))
+    assert not first.overlaps(second)
+    assert not second.overlaps(first)
+    assert first.overlaps(RerateKey.of(NOW - _DAY, NOW + timedelta(microseconds=1), None))

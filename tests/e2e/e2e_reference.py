@@ -1,15 +1,15 @@
-"""An independent, single-threaded account of what the books must hold: genai-prices, Decimal and Fraction."""
+"""An independent, single-threaded account of what the books must hold: genai-prices and Fraction."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from typing import Any
 
-from genai_prices import Usage, calc_price
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chaos.model import list_price_nanos
 
 _USAGE = text("""
     SELECT u.*, a.fallback, a.spending_limit_nanos, p.quota_nanos AS plan_quota_nanos, p.discount_ppm,
@@ -22,22 +22,6 @@ _CREDITS = text("""
     SELECT account_id, sum(amount_nanos)::bigint FROM transfers
     WHERE kind IN ('credit', 'topup') GROUP BY account_id
 """)
-
-
-def list_price_nanos(event: dict[str, Any]) -> int:
-    """What genai-prices says the record costs, rounded once to the nano."""
-    data = event["data"]
-    count = {kind: data.get(f"{kind}_tokens", 0) for kind in ("input", "output", "cache_read", "cache_write")}
-    usage = Usage(
-        input_tokens=count["input"] + count["cache_read"] + count["cache_write"],
-        output_tokens=count["output"],
-        cache_read_tokens=count["cache_read"],
-        cache_write_tokens=count["cache_write"],
-    )
-    price = calc_price(
-        usage, data["model"], provider_id=data.get("provider"), genai_request_timestamp=_time(event)
-    )
-    return int((price.total_price * 10**9).quantize(Decimal(1), ROUND_HALF_EVEN))
 
 
 @dataclass

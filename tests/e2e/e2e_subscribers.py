@@ -17,6 +17,7 @@ from hook_receiver import Receiver, answers
 from mail_server import MailServer
 
 from shared.domain.alert_events import AlertEvent
+from shared.messaging.connect import open_transport
 from shared.messaging.subscriber import Subscriber
 
 _RECONNECT_S = 0.2
@@ -46,6 +47,23 @@ class RestartedSubscriber:
 
     async def _handle(self, event: AlertEvent) -> None:
         self.events.append(msgspec.json.decode(msgspec.json.encode(event)))
+
+
+@asynccontextmanager
+async def reading(url: str) -> AsyncIterator[list[dict[str, Any]]]:
+    """Collect alerts as the few lines of the README do, over any transport."""
+    events: list[dict[str, Any]] = []
+
+    async def read() -> None:
+        async with open_transport(url) as transport, transport.subscribe_alerts(queue="reader") as alerts:
+            async for alert in alerts:
+                events.append(msgspec.json.decode(alert.body))  # noqa: PERF401 - others read it meanwhile
+
+    task = asyncio.create_task(read())
+    try:
+        yield events
+    finally:
+        await _cancelled(task)
 
 
 @dataclass

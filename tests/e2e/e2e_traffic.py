@@ -19,7 +19,7 @@ from shared.clock import utc_now
 from shared.db.engine import create_engine
 from shared.gateways.genai_prices import catalog
 from shared.gateways.stripe_payments import configured_payments
-from shared.messaging.transport import open_transport
+from shared.messaging.connect import open_transport
 from shared.operations.drain import drain
 from shared.operations.prices import import_models
 from shared.settings import Settings

@@ -3,18 +3,28 @@
 import asyncio
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from e2e_alert_accounts import AlertAccount, create_accounts, day_of_traffic, fill_up
-from e2e_alerts import expected_alerts
 from e2e_reference import assert_books_match
 from e2e_rules import Crossing, expected_crossings
-from e2e_subscribers import EventStream, FlakyReceiver, RestartedSubscriber, mailed, printed, streaming
+from e2e_subscribers import (
+    EventStream,
+    FlakyReceiver,
+    RestartedSubscriber,
+    mailed,
+    printed,
+    reading,
+    streaming,
+)
 from e2e_traffic import drained, messages, publish, subscribed
 from mail_server import MailServer
 from messaging_polling import eventually
@@ -22,10 +32,12 @@ from node_example import NodeExample
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from chaos.model import expected_alerts
 from sandbox.servers.network import free_port
 from sandbox.supervisor import Supervisor, read_procfile
 from shared.domain.alerts import AlertType
-from shared.messaging.transport import open_transport
+from shared.domain.deliveries import BACK_OFF
+from shared.messaging.connect import open_transport
 from shared.operations.delivery.mail_recipients import put_recipient
 from shared.operations.delivery.webhook_endpoints import create_endpoint
 from shared.settings import Settings
@@ -33,8 +45,8 @@ from shared.settings import Settings
 _PROCFILE = Path(__file__).parents[2] / "Procfile"
 _ACCOUNTS = 12
 _RECORDS = 4_000
-_KILLS = 20
-_BETWEEN_KILLS_S = 0.5
+_KILLS = 14
+_BETWEEN_KILLS_S = 0.4
 _SEED = 5
 _BALANCE_TYPES = [type_ for type_ in AlertType if type_.startswith("balance.")]
 #: What such a day brings to somebody, at the least.
@@ -45,60 +57,135 @@ _KINDS = {
     AlertType.KEY_LIMIT_REACHED,
     *(type_ for type_ in AlertType if type_.startswith("rule.")),
 }
-#: A receiver that was away is tried again minutes later; that time passes at once.
-_LATER = text("UPDATE alert_deliveries SET next_attempt_at = now() WHERE state = 'waiting'")
+#: What failed is tried again seconds later, then minutes and hours later; those pass at once.
+_LATER = text("UPDATE alert_deliveries SET next_attempt_at = now() WHERE state = 'waiting' AND attempts > 1")
+_FIRST_RETRY = text(
+    "SELECT min(updated_at - created_at) FROM alert_deliveries WHERE state = 'sent' AND attempts = 2"
+)
 _UNSENT = text("SELECT count(*) FROM alert_deliveries WHERE state <> 'sent'")
 
 Events = list[dict[str, Any]]
+Publish = Callable[[list[bytes]], Awaitable[None]]
+
+
+@dataclass
+class Day:
+    """Accounts with their day of traffic, and who is told of it whatever the transport is."""
+
+    engine: AsyncEngine
+    settings: Settings
+    env: dict[str, str]
+    accounts: list[AlertAccount]
+    events: Events
+    hook: FlakyReceiver
+    filtered: FlakyReceiver
+    mail: MailServer
+    streams: list[EventStream]
+
+    @classmethod
+    async def prepare(cls, engine: AsyncEngine, settings: Settings, env: dict[str, str]) -> Self:
+        """Create the accounts and ask for alerts; nothing runs yet."""
+        accounts = await create_accounts(engine, _ACCOUNTS)
+        hook, filtered = FlakyReceiver(free_port(), _SEED), FlakyReceiver(free_port(), _SEED + 1)
+        mail, port = MailServer(), free_port()
+        await _ask_for_alerts(engine, accounts, hook.url, filtered.url)
+        async with open_transport(settings.broker_url):
+            pass  # the exchanges exist before anybody uses them
+        return cls(
+            engine,
+            settings,
+            env
+            | {
+                "PAYG_BROKER_URL": settings.broker_url,
+                "PAYG_API_PORT": str(port),
+                "PAYG_SMTP_URL": mail.url,
+                "PAYG_MAIL_FROM": "billing@payg.test",
+                "PAYG_WEBHOOK_LOOPBACK": "true",
+                "PAYG_ALERTS_PER_HOUR": "0",
+                "PAYG_BATCH_RECORDS": "20",
+            },
+            accounts,
+            day_of_traffic(accounts, _RECORDS, _SEED),
+            hook,
+            filtered,
+            mail,
+            [EventStream(f"http://127.0.0.1:{port}", each.key.api_key) for each in accounts],
+        )
+
+    async def pass_by(self, processes: Supervisor, publish: Publish) -> None:
+        """Publish everything twice and out of order; between, receivers are gone and balances filled up."""
+        bodies = messages(self.events, seed=_SEED)
+        early = len(bodies) // 3
+        with self.hook:
+            await publish(bodies[:early])
+            assert await drained(self.engine, self.settings, timeout_s=90) is None
+        for account in self.accounts:
+            await fill_up(self.engine, account.account_id)
+        await publish(bodies[early:])
+        await eventually(lambda: "api" in processes.pids() and all(each.connections for each in self.streams))
+        processes.kill("api")  # each stream is cut off
+
+    async def assert_all_told(self, told: dict[str, Callable[[], Events]]) -> None:
+        """Everybody, and those of the day itself, knows what the model makes of the books."""
+        told = told | {
+            "webhook": lambda: self.hook.events,
+            "SSE": lambda: [event for stream in self.streams for event in stream.events],
+        }
+        with self.hook, self.mail:
+            assert await drained(self.engine, self.settings, timeout_s=90) is None
+            expected = await _expected(self.engine)
+            assert {kind for alerts in expected.values() for kind, _, _ in alerts} >= _KINDS
+            whole = sum(map(len, expected.values()))
+            await _until(self.engine, lambda: all(len(_ids(read())) >= whole for read in told.values()))
+            await eventually(lambda: all(stream.connections > 1 for stream in self.streams))
+        assert await _first_retry(self.engine) >= BACK_OFF[0]
+        for name, read in told.items():
+            assert _differences(_by_account(read()), expected) == {}, name
+        every = self.hook.events
+        _assert_filtered(every, self.filtered.events, self.accounts[1])
+        assert set(mailed(self.mail)) == {
+            (_address(event["data"]["account_id"]), event["id"]) for event in every
+        }
 
 
 @pytest.mark.slow
 async def test_each_kind_of_subscriber_is_told_what_the_books_lead_to(
-    settings: Settings, engine: AsyncEngine, payg_env: dict[str, str], tmp_path: Path
+    settings: Settings,
+    engine: AsyncEngine,
+    payg_env: dict[str, str],
+    node_example: NodeExample,
+    tmp_path: Path,
 ) -> None:
-    accounts = await create_accounts(engine, _ACCOUNTS)
-    events = day_of_traffic(accounts, _RECORDS, _SEED)
-    node = NodeExample(tmp_path / "node")
-    hook, filtered = FlakyReceiver(free_port(), _SEED), FlakyReceiver(free_port(), _SEED + 1)
-    mail, port = MailServer(), free_port()
-    await _ask_for_alerts(engine, accounts, hook.url, filtered.url)
-    env = payg_env | {
-        "PAYG_API_PORT": str(port),
-        "PAYG_SMTP_URL": mail.url,
-        "PAYG_MAIL_FROM": "billing@payg.test",
-        "PAYG_WEBHOOK_LOOPBACK": "true",
-        "PAYG_ALERTS_PER_HOUR": "0",
-        "PAYG_BATCH_RECORDS": "20",
-    }
-    python = RestartedSubscriber(settings.broker_url)
-    streams = [EventStream(f"http://127.0.0.1:{port}", each.key.api_key) for each in accounts]
-    async with open_transport(settings.broker_url):
-        pass  # the exchanges exist before anybody uses them
-    async with subscribed(settings.broker_url) as plain, python.running(), streaming(streams):
-        commands = read_procfile(_PROCFILE) | {"node": node.command("node-service")}
-        with Supervisor(commands, env, scale={"debit": 2}, logs=tmp_path / "logs") as processes, filtered:
-            await _traffic(settings, processes, hook, engine, accounts, events, streams)
-            with hook, mail:
-                assert await drained(engine, settings, timeout_s=90) is None
-                expected = await _expected(engine)
-                assert {kind for told in expected.values() for kind, _, _ in told} >= _KINDS
-                whole = sum(map(len, expected.values()))
-                log = tmp_path / "logs/node.log"
-                told: dict[str, Callable[[], Events]] = {
-                    "plain AMQP": lambda: list(plain),
-                    "Python": lambda: list(python.events),
-                    "Node": lambda: printed(log),
-                    "webhook": lambda: hook.events,
-                    "SSE": lambda: [event for stream in streams for event in stream.events],
-                }
-                await _until(engine, lambda: all(len(_ids(read())) >= whole for read in told.values()))
-                await eventually(lambda: all(stream.connections > 1 for stream in streams))
-        for name, read in told.items():
-            assert _differences(_by_account(read()), expected) == {}, name
-    _assert_filtered(plain, filtered.events, accounts[1])
-    assert set(mailed(mail)) == {(_address(event["data"]["account_id"]), event["id"]) for event in plain}
+    day = await Day.prepare(engine, settings, payg_env)
+    python, choose = RestartedSubscriber(settings.broker_url), random.Random(_SEED)
+    log = tmp_path / "logs/node.log"
+    commands = read_procfile(_PROCFILE) | {"node": node_example.command("node-service")}
+    async with subscribed(settings.broker_url) as plain, python.running(), streaming(day.streams):
+        with Supervisor(commands, day.env, scale={"debit": 2}, logs=log.parent) as processes, day.filtered:
+            await day.pass_by(processes, partial(_disturbed, settings, processes, choose))
+            told = {
+                "plain AMQP": lambda: list(plain),
+                "Python": lambda: list(python.events),
+                "Node": lambda: printed(log),
+            }
+            await day.assert_all_told(told)
     assert sum(map(len, processes.deaths.values())) >= _KILLS
-    await assert_books_match(engine, events)
+    await assert_books_match(engine, day.events)
+
+
+@pytest.mark.slow
+async def test_on_redis_everybody_is_told_the_same(
+    settings: Settings, engine: AsyncEngine, payg_env: dict[str, str], redis_url: str, tmp_path: Path
+) -> None:
+    day = await Day.prepare(engine, settings.model_copy(update={"broker_url": redis_url}), payg_env)
+    python, commands = RestartedSubscriber(redis_url), read_procfile(_PROCFILE)
+    async with reading(redis_url) as plain, python.running(), streaming(day.streams):
+        with Supervisor(commands, day.env, logs=tmp_path / "logs") as processes, day.filtered:
+            await day.pass_by(processes, partial(_on_redis, redis_url))
+            await day.assert_all_told(
+                {"Redis": lambda: list(plain), "Python over Redis": lambda: list(python.events)}
+            )
+    await assert_books_match(engine, day.events)
 
 
 async def _ask_for_alerts(
@@ -115,35 +202,20 @@ def _address(account_id: str) -> str:
     return f"{account_id}@example.com"
 
 
-async def _traffic(
-    settings: Settings,
-    processes: Supervisor,
-    hook: FlakyReceiver,
-    engine: AsyncEngine,
-    accounts: list[AlertAccount],
-    events: Events,
-    streams: list[EventStream],
-) -> None:
-    """Publish everything twice and out of order while processes are killed; between, fill up balances."""
-    bodies = messages(events, seed=_SEED)
-    choose, early = random.Random(_SEED), len(bodies) // 3
-    with hook:
-        await _disturbed(settings, bodies[:early], processes, choose)
-        assert await drained(engine, settings, timeout_s=90) is None
-    for account in accounts:
-        await fill_up(engine, account.account_id)
-    await _disturbed(settings, bodies[early:], processes, choose)
-    await eventually(lambda: "api" in processes.pids() and all(stream.connections for stream in streams))
-    processes.kill("api")  # whomever chance chose: each stream is cut off
-
-
 async def _disturbed(
-    settings: Settings, bodies: list[bytes], processes: Supervisor, choose: random.Random
+    settings: Settings, processes: Supervisor, choose: random.Random, bodies: list[bytes]
 ) -> None:
+    """Publish evenly while processes are killed."""
     times = _KILLS // 2
     publishing = asyncio.create_task(publish(settings.broker_url, bodies, over_s=times * _BETWEEN_KILLS_S))
     await _kill(processes, choose, times)
     await publishing
+
+
+async def _on_redis(url: str, bodies: list[bytes]) -> None:
+    async with open_transport(url) as transport:
+        for body in bodies:
+            await transport.publish_usage(body, "application/json")
 
 
 async def _kill(processes: Supervisor, choose: random.Random, times: int) -> None:
@@ -170,13 +242,20 @@ async def _until(engine: AsyncEngine, everybody_knows: Callable[[], bool]) -> No
         async with engine.begin() as connection:
             unsent = (await connection.execute(_UNSENT)).scalar_one()
             if unsent and monotonic() > later:
-                later = monotonic() + 2
+                later = monotonic() + 0.5
                 await connection.execute(_LATER)
         if not unsent and everybody_knows():
             return
         if monotonic() > deadline:
             return  # what is missing is shown by who compares
         await asyncio.sleep(0.1)
+
+
+async def _first_retry(engine: AsyncEngine) -> timedelta:
+    """Return how long the quickest second attempt was waited for."""
+    async with engine.connect() as connection:
+        found: timedelta = (await connection.execute(_FIRST_RETRY)).scalar_one()
+    return found
 
 
 def _ids(events: Iterable[dict[str, Any]]) -> set[str]:

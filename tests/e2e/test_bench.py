@@ -18,10 +18,13 @@ def test_the_suite_measures_each_case_beside_its_baseline(tmp_path: Path) -> Non
     results = measure(None, quick=True, say=said.append)
     assert {"pgbench, hot", "plain actor, hot", "debit stage, hot"} <= results.throughput.keys()
     assert all(figure.median > 0 for figure in results.throughput.values())
-    assert results.latency[0][1].alert_ms["p50"] > 0
+    latency = results.latency[0][1]
+    assert 0 < latency.debit_to_alert_ms["p50"] < latency.alert_ms["p50"]
+    assert 0 < latency.debit_to_alert_ms["p99"] < latency.alert_ms["max"]
     assert [growth.there_already for growth in results.by_accounts] == [100, 1_000]
     assert {"intake", "pricing", "debit", "thresholds"} <= {each.process for each in results.memory}
     assert results.gate_ms["POST /v1/authorize"]["p99"] > 0
+    assert results.console["transactions"]["p95"] > 0
     assert len(said) > len(results.throughput)
     (tmp_path / "bench").mkdir()
     (tmp_path / "docs").mkdir()
@@ -34,4 +37,4 @@ def test_the_suite_measures_each_case_beside_its_baseline(tmp_path: Path) -> Non
 def test_a_section_that_does_not_exist_is_refused() -> None:
     done = subprocess.run([PAYG, "bench", "throughputs"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "throughput, latency, growth, memory, gate" in done.stderr
+    assert "throughput, latency, growth, memory, gate, console" in done.stderr

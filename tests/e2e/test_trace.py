@@ -9,8 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sandbox.supervisor import Supervisor, read_procfile
+from shared.messaging.connect import open_transport
 from shared.messaging.topology import Stage, stage_queues
-from shared.messaging.transport import open_transport
 from shared.operations.audit import audit
 from shared.settings import Settings
 

@@ -1,7 +1,8 @@
 # ruff: noqa: SLF001 - a bug is planted where it would be
-"""Ten bugs of the kind that cost money, each planted into the product for a test and never left there."""
+"""Bugs of the kind that cost money, each planted into the product for a test and never left there."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.db import alerts, books, evaluations, journal
 from shared.domain.price_book import PricedModel
+from shared.gateways import stripe_payments
+from shared.gateways.redis_gate import RedisGate
+from shared.gateways.stripe_payments import Intent
 from shared.messaging.envelope import StageMessage
 from shared.operations import money
 from simulation.model import START
@@ -105,9 +109,9 @@ def marked_before_published(patch: pytest.MonkeyPatch) -> None:
     """An alert counts as delivered before it is published."""
     real = Notifications._publish
 
-    async def too_early(stage: Notifications, alert: Any) -> None:
-        await stage._mark([alert])
-        await real(stage, alert)
+    async def too_early(stage: Notifications, undelivered: Any) -> None:
+        await stage._mark(undelivered)
+        await real(stage, undelivered)
 
     patch.setattr(Notifications, "_publish", too_early)
 
@@ -142,6 +146,29 @@ def note_taken_too_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(evaluations, "take_due", committed_at_once)
 
 
+def hold_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """What is held for a request is not counted when the next one asks."""
+    real = RedisGate.authorize
+
+    async def forgetting(gate: RedisGate, account_id: str, hold_id: str, *rest: Any) -> Any:
+        answer = await real(gate, account_id, hold_id, *rest)
+        await gate.release(hold_id)
+        return answer
+
+    patch.setattr(RedisGate, "authorize", forgetting)
+
+
+def credit_before_charge(patch: pytest.MonkeyPatch) -> None:
+    """A payment that the bank has still to decide on is credited."""
+    real = stripe_payments._read
+
+    def hopeful(intent: Any) -> Intent:
+        read = real(intent)
+        return replace(read, status="succeeded") if read.status == "processing" else read
+
+    patch.setattr(stripe_payments, "_read", hopeful)
+
+
 #: Each bug with what the simulator must say of it. A lost update fails on the key of the transfers.
 PLANTS: Mapping[Plant, str] = {
     lost_update: "transfers_pkey",
@@ -154,4 +181,6 @@ PLANTS: Mapping[Plant, str] = {
     price_of_another_time: "its price is",
     evaluation_skipped: "that give reason for",
     note_taken_too_early: "was evaluated up to",
+    hold_forgotten: "can be held",
+    credit_before_charge: ", charged 0",
 }

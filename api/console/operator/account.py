@@ -1,6 +1,6 @@
 """One account, for operators: look, adjust, freeze, refund."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Path, Request, Response
 from pydantic import BaseModel, Field
@@ -12,9 +12,10 @@ from api.console.pages import done, page
 from api.console.transactions import Seq, find_transaction
 from api.console.viewer import Operator, Overseer, ServicesNow
 from shared.db import operator_actions, pages
+from shared.domain.access import Role
 from shared.domain.errors import NotFoundError
 from shared.domain.money import parse_dollars
-from shared.operations import accounts
+from shared.operations import accounts, members
 from shared.operations import money as moving
 from shared.operations.keys import list_keys
 from shared.operations.operator_log import written_down
@@ -39,6 +40,13 @@ class Freeze(BaseModel):
 
     frozen: bool
     reason: Reason
+
+
+class NewMember(BaseModel):
+    """Somebody who is to sign in to the account by mail."""
+
+    address: str = Field(min_length=3, max_length=320)
+    role: Literal[Role.OWNER, Role.BILLING]
 
 
 class NewRefund(Once):
@@ -69,6 +77,7 @@ async def show(request: Request, account_id: AccountId, viewer: Overseer, servic
         refunds=list(reversed(await list_refunds(engine, account_id)))[:10],
         disputes=list(reversed(await list_disputes(engine, account_id)))[:10],
         keys=await list_keys(engine, account_id),
+        members=await members.list_members(engine, account_id),
     )
 
 
@@ -109,6 +118,18 @@ async def freeze(
     return await done(
         services, viewer, f"accounts/{account_id}", "Frozen." if form.frozen else "Not frozen any more."
     )
+
+
+@router.post("/members")
+async def let_in(
+    account_id: AccountId, viewer: Operator, services: ServicesNow, form: Annotated[NewMember, Form()]
+) -> Response:
+    """Let somebody sign in to the account by mail: its first owner, for one."""
+    detail = f"{form.address} as {form.role}"
+    async with written_down(services.engine, viewer.actor, "let in", account_id=account_id, detail=detail):
+        put = await members.put_member(services.engine, account_id, form.address, form.role)
+    text = f"{put['address']} may sign in as {put['role']}."
+    return await done(services, viewer, f"accounts/{account_id}", text)
 
 
 @router.post("/refund")

@@ -9,7 +9,6 @@ from api.console.forms import MaybeText
 from api.console.pages import page
 from api.console.viewer import Operator, Overseer, ServicesNow
 from api.paging import cursor_of, key_of
-from shared.db.accounts import page_accounts
 from shared.operations import accounts
 from shared.operations.operator_log import written_down
 
@@ -35,8 +34,7 @@ async def show(
 ) -> Response:
     """List accounts by id, or those whose id or name begins with a text."""
     after = key_of(cursor, str) if cursor else None
-    async with services.engine.connect() as connection:
-        rows = await page_accounts(connection, _PAGE + 1, after, search.strip() or None)
+    rows = await accounts.list_accounts(services.engine, _PAGE + 1, after, search.strip() or None)
     more = cursor_of(rows[_PAGE - 1]["account_id"]) if len(rows) > _PAGE else None
     plans = await accounts.list_plans(services.engine)
     return await page(

@@ -9,7 +9,7 @@ from api.console.forms import Reason as Because
 from api.console.pages import done, page
 from api.console.viewer import Operator, Overseer, ServicesNow
 from shared.domain.quarantine import Reason
-from shared.messaging.transport import open_transport
+from shared.messaging.connect import open_transport
 from shared.operations import quarantine
 from shared.operations.operator_log import written_down
 

@@ -6,8 +6,9 @@ from api.console.pages import done, page
 from api.console.viewer import Operator, Overseer, ServicesNow
 from api.services import Services
 from shared.db.processes import list_processes
-from shared.messaging.topology import Stage, stage_queues
-from shared.messaging.transport import QueueState, TransportError, open_transport
+from shared.messaging.connect import open_transport
+from shared.messaging.topology import every_queue
+from shared.messaging.transport import QueueState, TransportError
 from shared.operations.operator_log import written_down
 
 router = APIRouter(prefix="/queues")
@@ -60,4 +61,4 @@ async def _states(services: Services) -> tuple[list[QueueState], dict[str, int],
 
 
 def _names(services: Services) -> list[str]:
-    return [queue for stage in Stage for queue in stage_queues(stage, services.settings.debit_queues)]
+    return every_queue(services.settings.debit_queues)

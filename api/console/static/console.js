@@ -2,26 +2,40 @@
 // before what cannot be undone.
 "use strict";
 
+// "Lasts" and "today" change by themselves.
+const TIME_GOES_BY_MS = 60_000;
+
+function follow(region) {
+  const source = new EventSource(region.dataset.live);
+  source.addEventListener("changed", () => refresh(region));
+  // Once closed for good, the session is over: asking for the piece leads to the door.
+  source.addEventListener("error", () => source.readyState === EventSource.CLOSED && refresh(region));
+  setInterval(() => refresh(region), TIME_GOES_BY_MS);
+  document.addEventListener("visibilitychange", () => refresh(region));
+}
+
 function refresh(region) {
-  const again = () => setTimeout(() => refresh(region), Number(region.dataset.every) * 1000);
-  if (document.hidden) return again();
-  fetch(region.dataset.live, { headers: { "X-Fragment": "1" }, credentials: "same-origin" })
-    .then((answer) => {
+  if (document.hidden) return;
+  const asked = (region.asked = (region.asked ?? 0) + 1);
+  fetch(region.dataset.piece, { headers: { "X-Fragment": "1" }, credentials: "same-origin" })
+    .then(async (answer) => {
       if (answer.status === 401) return location.reload();
-      return answer.ok ? answer.text().then((html) => show(region, html)) : undefined;
+      const html = await answer.text();
+      if (answer.ok && asked === region.asked) show(region, html);
     })
-    .catch(() => undefined)
-    .then(again);
+    .catch(() => undefined);
 }
 
 function show(region, html) {
-  // What has not changed stays as it is: so the focus stays where it is too.
-  if (html === region.shown || region.contains(document.activeElement)) return;
+  if (html === region.shown) return;
+  // The focus stays on the link where it was.
+  const link = region.contains(document.activeElement) && document.activeElement.getAttribute("href");
   region.shown = html;
   region.innerHTML = html;
+  if (link) region.querySelector(`a[href="${CSS.escape(link)}"]`)?.focus({ preventScroll: true });
 }
 
-for (const region of document.querySelectorAll("[data-live]")) refresh(region);
+for (const region of document.querySelectorAll("[data-live]")) follow(region);
 
 function fill(choice) {
   const field = document.getElementById(choice.dataset.fills);
@@ -51,4 +65,9 @@ document.addEventListener("submit", (event) => {
   if (question && !confirm(question)) event.preventDefault();
 });
 
-document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+function showWhereWeAre() {
+  document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+}
+
+showWhereWeAre();
+addEventListener("resize", showWhereWeAre);

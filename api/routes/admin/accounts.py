@@ -15,7 +15,6 @@ from api.routes.billing import Transaction, transaction_out
 from api.routes.keys import MadeKey
 from api.routes.subscription import Plan
 from api.services import Services, services_of
-from shared.db.accounts import page_accounts
 from shared.domain.access import PLATFORM, Scope
 from shared.domain.errors import RefusedError
 from shared.domain.money import parse_dollars, parse_percent
@@ -140,8 +139,7 @@ async def list_accounts(
 ) -> Page[AccountLine]:
     """List accounts by id."""
     after = key_of(cursor, Name) if cursor else None
-    async with services.engine.connect() as connection:
-        rows = await page_accounts(connection, limit + 1, after, search)
+    rows = await accounts.list_accounts(services.engine, limit + 1, after, search)
     found = [AccountLine(**row) for row in rows]
     more = cursor_of(found[limit - 1].account_id) if len(found) > limit else None
     return Page(data=found[:limit], next_cursor=more)

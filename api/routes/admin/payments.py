@@ -169,9 +169,9 @@ async def reconcile(
     run = Reconciliation(services.engine, services.payments, utc_now, mending)
     report = await run.run(since or (until or utc_now()) - LOOK_BACK, until, thorough=True)
     return Compared(
-        payments=report.payments,
-        refunds=report.refunds,
-        disputes=report.disputes,
+        payments=len(report.payments),
+        refunds=len(report.refunds),
+        disputes=len(report.disputes),
         mended=len(report.mended),
         open=len(report.open),
     )

@@ -12,7 +12,7 @@ from api.errors import RESPONSES, ApiError
 from api.paging import Page
 from api.services import Services, services_of
 from shared.domain.quarantine import Reason
-from shared.messaging.transport import open_transport
+from shared.messaging.connect import open_transport
 from shared.operations import quarantine
 
 router = APIRouter(

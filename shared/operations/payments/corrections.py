@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db import charged as sql
+from shared.db.books import Marks
 from shared.db.charged import ChargedTopup
 from shared.domain.account import AccountState
 from shared.domain.corrections import Correction
@@ -66,10 +67,12 @@ async def commit_corrections(
     for correction in corrections:
         after, transfer = after.post(correction.kind, correction.amount_nanos, correction.cause, now)
         posted.append(transfer)
-    moved = await commit_transfers(connection, before, after, (*transfers, *posted), {})
+    seqs = tuple(transfer.seq for transfer in posted)
+    marks: dict[int, Marks] = {
+        seq: {"reverses_seq": correction.reverses_seq}
+        for seq, correction in zip(seqs, corrections, strict=True)
+    }
+    moved = await commit_transfers(connection, before, after, (*transfers, *posted), marks)
     if not moved:
         return None
-    seqs = tuple(transfer.seq for transfer in posted)
-    reversals = zip(seqs, (correction.reverses_seq for correction in corrections), strict=True)
-    await sql.mark_reversals(connection, before.account_id, reversals)
     return Posted(seqs, [] if moved.due_id is None else [moved.due_id])

@@ -36,13 +36,16 @@ _SEEN_AGAIN = 50
 
 @dataclass(slots=True)
 class Report:
-    """What a run compared, found and mended; ``open`` are all differences that remain, older ones too."""
+    """What a run compared, found and mended; ``open`` are all differences that remain, older ones too.
+
+    ``payments``, ``refunds`` and ``disputes`` are ids at Stripe: windows that overlap bring some twice.
+    """
 
     start: datetime
     end: datetime
-    payments: int = 0
-    refunds: int = 0
-    disputes: int = 0
+    payments: set[str] = field(default_factory=set)
+    refunds: set[str] = field(default_factory=set)
+    disputes: set[str] = field(default_factory=set)
     new: list[dict[str, Any]] = field(default_factory=list)
     mended: list[dict[str, Any]] = field(default_factory=list)
     open: list[dict[str, Any]] = field(default_factory=list)
@@ -95,9 +98,9 @@ class Reconciliation:
     async def _compare_window(self, window: Window, report: Report) -> None:
         began = await self._database_time()
         at_stripe = await self._reports.read(window)
-        report.payments += len(at_stripe.payments)
-        report.refunds += len(at_stripe.refunds)
-        report.disputes += len(at_stripe.disputes)
+        report.payments |= at_stripe.payments.keys()
+        report.refunds |= at_stripe.refunds.keys()
+        report.disputes |= at_stripe.disputes.keys()
         scope = Scope(window.start, window.end or self._now())
         await self._settle_accounts(at_stripe, Wanted.named_by(at_stripe), scope, began, report)
 

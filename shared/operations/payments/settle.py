@@ -147,7 +147,7 @@ class _Settling:
         cause = f"topup {topup.topup_id}"
         at = await database_time(self._connection)
         after, transfer = rolled.post(TransferKind.TOPUP, topup.amount_nanos, cause, at)
-        marks = {"idempotency_key": f"topup:{topup.topup_id}"}
+        marks = {transfer.seq: {"idempotency_key": f"topup:{topup.topup_id}"}}
         moved = await commit_transfers(self._connection, before, after, (*transfers, transfer), marks)
         if not moved:
             return None

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pytest
 from alert_books import Told
 from gate_api import serving
-from node_example import NodeExample
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.settings import Settings
@@ -21,8 +20,3 @@ def events_url(database_url: str) -> Iterator[str]:
     """The HTTP tier; nothing here needs a broker."""
     with serving(Settings(database_url=database_url, broker_url="amqp://nobody", rate_limit_per_s=0)) as url:
         yield url
-
-
-@pytest.fixture(scope="session")
-def node_example(tmp_path_factory: pytest.TempPathFactory) -> NodeExample:
-    return NodeExample(tmp_path_factory.mktemp("node"))

@@ -6,14 +6,19 @@ import subprocess
 
 from node_example import NodeExample
 
-from shared.messaging.transport import open_transport
+from shared.messaging.connect import open_transport
+from shared.messaging.transport import PublishedAlert
 
 
 async def publish(url: str, *sequences: int, routing_key: str = "balance.low") -> None:
     async with open_transport(url) as transport:
-        for sequence in sequences:
-            event = {"id": f"alert-{sequence}", "type": f"payg.{routing_key}.v1", "sequence": sequence}
-            await transport.publish_alert(json.dumps(event).encode(), routing_key)
+        events = [
+            {"id": f"alert-{sequence}", "type": f"payg.{routing_key}.v1", "sequence": sequence}
+            for sequence in sequences
+        ]
+        await transport.publish_alerts(
+            [PublishedAlert(routing_key, json.dumps(event).encode()) for event in events]
+        )
 
 
 def numbers(process: "subprocess.Popen[str]", count: int) -> list[int]:

@@ -19,7 +19,7 @@ from books_builders import Books, open_books
 from shared.db.engine import create_engine
 from shared.domain.pricing import TokenRates
 from shared.domain.quarantine import Reason
-from shared.messaging.transport import open_transport
+from shared.messaging.connect import open_transport
 from shared.operations.accounts import create_account
 from shared.operations.drain import drain
 from shared.operations.prices import set_price

@@ -8,7 +8,7 @@ from books_builders import Books, open_books
 from books_pipeline import Pipeline
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from sandbox.servers import Postgres, RabbitMQ
+from sandbox.servers import Postgres, RabbitMQ, as_user
 from sandbox.supervisor import Supervisor
 
 
@@ -21,15 +21,15 @@ async def books(engine: AsyncEngine) -> Books:
 def pipeline(postgres: Postgres, rabbitmq: RabbitMQ, servers_directory: Path) -> Iterator[Pipeline]:
     """The real processes that a record passes, on a database and a virtual host of their own."""
     postgres.create_database("pipeline", template="payg_template")
-    rabbitmq.ctl("add_vhost", "pipeline")
-    rabbitmq.ctl("set_permissions", "-p", "pipeline", "guest", ".*", ".*", ".*")
+    (broker_url,) = rabbitmq.create_virtual_hosts("pipeline")
     stages = {"clock": "payg clock"}
     stages |= {
         stage: f"payg worker {stage}"
         for stage in ("intake", "pricing", "debit", "thresholds", "notifications")
     }
-    pipeline = Pipeline(postgres.url_of("pipeline"), f"{rabbitmq.url}pipeline")
-    with Supervisor(stages, pipeline.env, logs=servers_directory / "pipeline") as supervisor:
+    pipeline = Pipeline(postgres.url_of("pipeline"), broker_url)
+    limited = {**pipeline.env, "PAYG_DATABASE_URL": as_user(pipeline.database_url, "workers")}
+    with Supervisor(stages, limited, logs=servers_directory / "pipeline") as supervisor:
         pipeline.open()
         yield pipeline
         assert not any(supervisor.deaths.values()), supervisor.deaths

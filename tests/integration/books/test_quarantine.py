@@ -1,5 +1,6 @@
 """What cannot be processed is parked with its reason and its raw body; nothing else is harmed."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -96,6 +97,17 @@ def test_what_is_unpayable_names_its_account_and_event(outcome: Outcome, pipelin
     entry = outcome.parked[outcome.kinds["conflict"].raw]
     assert (entry["account_id"], entry["event_id"]) == (pipeline.account_id, "first_1")
     assert outcome.parked[outcome.kinds["unknown_model"].raw]["event_id"] == "u6"
+
+
+def test_it_is_told_with_the_balance_of_its_account(outcome: Outcome, pipeline: Pipeline) -> None:
+    alerts = pipeline.sql("SELECT data FROM alerts WHERE type = 'usage.quarantined'")
+    told = {data["entry_id"]: data for data in (json.loads(alert["data"]) for alert in alerts)}
+    assert {told[entry["entry_id"]]["account_id"] for entry in outcome.parked.values()} >= {None}
+    for entry in outcome.parked.values():
+        data = told[entry["entry_id"]]
+        assert data["account_id"] == entry["account_id"]
+        known = entry["account_id"] is not None
+        assert all((data[name] is not None) is known for name in ("level", "balance_nanos", "balance"))
 
 
 @pytest.mark.usefixtures("outcome")

@@ -2,7 +2,9 @@
 
 import asyncio
 import shutil
+import struct
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +20,7 @@ from sandbox.servers import Postgres, system_postgres
 from shared.db import tables
 from shared.db.engine import create_engine
 from shared.db.schema import migrate
+from shared.domain.pace import unpack
 
 _TABLES = tables.metadata.tables
 #: Indexes and constraints stand in the migrations alone.
@@ -39,6 +42,8 @@ _NOT_BY_ACCOUNT = {
     "api_keys",  # looked up by the key alone
     "quarantine",  # what is in it may belong to no account
     "processes",  # those that run
+    "queue_looks",  # as many as there are queues
+    "audits",  # one row an audit
     "due_evaluations",  # short-lived notes, each on many accounts
     "usage_periods",  # one row a month
     "stripe_events",  # those of Stripe, which knows no account of ours
@@ -47,6 +52,8 @@ _NOT_BY_ACCOUNT = {
     "gate_marker",  # one row
     "gate_mode",  # one row
     "console_sessions",  # found by a token, and soon over
+    "members",  # people, who may be of the platform and of no account
+    "sign_in_links",  # found by a token, and soon over
     "operator_actions",  # what operators do may concern no account
     "payment_differences",  # what is in it may belong to no account
     "statement_closings",  # one row a month
@@ -117,6 +124,27 @@ async def test_migrating_twice_changes_nothing(books: Books) -> None:
     await migrate(books.engine)
     assert await _columns(books.engine) == before
     assert (await books.stored(account_id))["balance_nanos"] == 0
+
+
+async def test_a_pace_of_before_keeps_what_it_knew(books: Books) -> None:
+    """Revision 0018 puts two numbers into what was packed as ten numbers and 31 small ones."""
+    account_id = await books.account()
+    statements = import_module("shared.db.migrations.versions.0018_rare_payments").STATEMENTS
+    known, learnt = [float(number) for number in range(1, 11)], [float(number) for number in range(31)]
+    before = struct.pack("<10d31f", *known, *learnt)
+    await run_sql(
+        books.engine,
+        "INSERT INTO evaluations (account_id, pace) VALUES (:account_id, :before)",
+        account_id=account_id,
+        before=before,
+    )
+    for statement in statements * 2:
+        await run_sql(books.engine, statement)
+    async with books.engine.connect() as connection:
+        pace = unpack((await connection.execute(text("SELECT pace FROM evaluations"))).scalar_one())
+    assert pace is not None
+    assert (*pace[:4], *pace.sums, *pace.squares, *pace.hours, *pace.weekdays) == (*known, *learnt)
+    assert (pace.rare_sum, pace.rare_count) == (0.0, 0.0)
 
 
 async def test_eight_migrations_at_once_make_one_schema(empty_url: str) -> None:

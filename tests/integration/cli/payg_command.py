@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from cli.main import main
 from sandbox.servers import Postgres, RabbitMQ
+from shared.settings import load_settings
 
 PAYG = Path(sys.executable).with_name("payg")
 
@@ -79,13 +83,31 @@ class Payg:
 Inside = Callable[[str], Done]
 
 
+def inside_this_process(
+    payg: Payg, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Inside:
+    """Return what runs a command line in this process, in the environment and the directory of a command."""
+    for name, value in payg.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(payg.directory)
+
+    def run(command: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["payg", *command.split(), "--json"])
+        load_settings.cache_clear()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return Done(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
 @contextmanager
 def migrated(postgres: Postgres, rabbitmq: RabbitMQ, name: str, directory: Path) -> Iterator[Payg]:
     """Yield the command with a migrated database and a virtual host of that name."""
     postgres.create_database(name)
-    rabbitmq.ctl("add_vhost", name)
-    rabbitmq.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
-    urls = {"PAYG_DATABASE_URL": postgres.url_of(name), "PAYG_BROKER_URL": f"{rabbitmq.url}{name}"}
+    (broker_url,) = rabbitmq.create_virtual_hosts(name)
+    urls = {"PAYG_DATABASE_URL": postgres.url_of(name), "PAYG_BROKER_URL": broker_url}
     payg = Payg(environment(**urls), directory)
     assert payg("migrate").object == {"migrated": True}
     yield payg

@@ -6,6 +6,7 @@ import pytest
 from payg_command import Inside, Payg
 
 from sandbox.servers import Postgres, free_port
+from shared.settings import Settings
 
 NOBODY = "acct_nobody"
 _NOT_FOUND = [
@@ -138,3 +139,8 @@ def test_settings_may_stand_in_a_file_of_the_directory(payg: Payg, tmp_path: Pat
     file.write_text("".join(f"{n}={v}\n" for n, v in payg.env.items() if n.startswith("PAYG_")))
     bare = Payg({n: v for n, v in payg.env.items() if not n.startswith("PAYG_")}, tmp_path)
     assert bare("migrate").object == {"migrated": True}
+
+
+def test_links_lead_to_the_port_that_is_set() -> None:
+    settings = Settings(database_url="postgresql://nobody", broker_url="amqp://nobody", api_port=9000)
+    assert settings.public_url == "http://127.0.0.1:9000"

@@ -10,7 +10,7 @@ import click
 import typer.main
 from payg_command import Inside, Payg
 
-from cli.main import app
+from cli.main import COMMANDS, command_line
 from shared.domain.events import USAGE_TYPE
 
 _EVENTS = [
@@ -26,13 +26,19 @@ def _commands(group: click.Command, path: str = "payg") -> Iterator[tuple[str, c
 
 
 def test_every_command_and_every_option_has_a_help_text() -> None:
-    found = dict(_commands(typer.main.get_command(app)))
+    found = dict(_commands(typer.main.get_command(command_line())))
     assert len(found) >= 30
     for path, command in found.items():
         assert command.help, path
         assert "command of its own" not in command.help, f"{path} is explained to programmers"
         for parameter in command.params:
             assert getattr(parameter, "help", None), f"{path} {parameter.name}"
+
+
+def test_the_table_of_commands_says_what_each_module_has() -> None:
+    for module, names in COMMANDS.items():
+        found = typer.main.get_command(command_line(names[0]))
+        assert set(getattr(found, "commands", {})) == set(names), module
 
 
 def test_help_is_printed_by_the_program(payg: Payg) -> None:

@@ -17,8 +17,8 @@ from sqlalchemy import text
 from shared.clock import utc_now
 from shared.db.engine import create_engine
 from shared.domain.events import USAGE_TYPE
+from shared.messaging.connect import open_transport
 from shared.messaging.topology import Stage
-from shared.messaging.transport import open_transport
 from workers.debit import Debiting
 from workers.notifications import Notifications
 from workers.pricing import Pricing

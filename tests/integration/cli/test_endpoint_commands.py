@@ -24,6 +24,20 @@ def test_an_endpoint_from_its_making_to_its_end(inside: Inside) -> None:
     inside(f"endpoint rotate {mine}").assert_fails(1, endpoint_id)
 
 
+def test_what_an_endpoint_gets_can_be_changed(inside: Inside) -> None:
+    account_id = inside("account create").object["account_id"]
+    endpoint_id = inside(f"endpoint create {_URL} --account {account_id}").object["endpoint_id"]
+    mine = f"{endpoint_id} --account {account_id}"
+    few = inside(f"endpoint set {mine} --type balance.low --type topup.failed --description pager").object
+    assert (few["event_types"], few["description"]) == (["balance.low", "topup.failed"], "pager")
+    moved = inside(f"endpoint set {mine} --url {_URL}/2").object
+    assert (moved["url"], moved["event_types"]) == (f"{_URL}/2", few["event_types"])
+    assert inside(f"endpoint set {mine} --all-types").object["event_types"] == []
+    inside(f"endpoint set {mine}").assert_fails(2, "--type")
+    inside(f"endpoint set {mine} --type balance.low --all-types").assert_fails(2, "--all-types")
+    inside(f"endpoint set {mine} --url https://169.254.169.254/").assert_fails(1, "public Internet")
+
+
 def test_an_operators_endpoint_belongs_to_no_account(inside: Inside) -> None:
     made = inside(f"endpoint create {_URL} --type usage.quarantined").object
     assert made["account_id"] is None

@@ -9,6 +9,7 @@ from console_scene import ADMIN_KEY, Scene, small_scene
 from gate_api import serving
 from low_money import LowMoney
 from low_webhooks import api_settings
+from mail_server import MailServer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sandbox.stripe import FakeStripe
@@ -35,6 +36,21 @@ def console_url(money: LowMoney, redis_url: str) -> Iterator[str]:
     """The HTTP tier with the console; Redis is the gate's and the broker."""
     more = {"broker_url": redis_url, "admin_key": ADMIN_KEY, "rate_limit_per_s": 0}
     with serving(api_settings(money, **more)) as url:
+        yield url
+
+
+@pytest.fixture
+def mail_server() -> Iterator[MailServer]:
+    with MailServer() as server:
+        yield server
+
+
+@pytest.fixture
+def mailed_url(money: LowMoney, redis_url: str, mail_server: MailServer) -> Iterator[str]:
+    """The console of a server that sends mail."""
+    more = {"broker_url": redis_url, "admin_key": ADMIN_KEY, "rate_limit_per_s": 0}
+    mail = {"smtp_url": mail_server.url, "mail_from": "Acme Billing <billing@payg.test>"}
+    with serving(api_settings(money, **more, **mail)) as url:
         yield url
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, ConsoleMessage, Page, Route, ViewportSize, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, ViewportSize, async_playwright
 
 Scheme = Literal["light", "dark"]
 DESKTOP: ViewportSize = {"width": 1280, "height": 860}
@@ -61,19 +61,10 @@ async def sign_in(page: Page, secret: str) -> None:
     await page.get_by_role("navigation", name="Pages").wait_for()
 
 
-async def lead_back(page: Page, url: str) -> None:
-    """Let Stripe's page lead back to where the console of this test is."""
-
-    async def lead(route: Route) -> None:
-        there = route.request.url.replace("http://127.0.0.1:8080", url)
-        await route.fulfill(status=302, headers={"location": there})
-
-    await page.route("http://127.0.0.1:8080/**", lead)
-
-
-async def barriers(page: Page) -> list[str]:
+async def barriers(page: Page, rules: list[str] | None = None) -> list[str]:
     """Return what keeps people out of a page, as axe-core finds it: serious and critical."""
-    found = (await Axe().run(page, options={"resultTypes": ["violations"]})).response["violations"]
+    options = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
+    found = (await Axe().run(page, options=options)).response["violations"]
     return [
         f"{page.url}: {each['id']}: {node['html'][:160]}"
         for each in found

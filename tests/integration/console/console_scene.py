@@ -13,7 +13,7 @@ from low_money import DOLLAR, GRACE, LowMoney
 
 from shared.clock import utc_now
 from shared.db.alerts import alerts_since, mark_delivered
-from shared.domain.access import MEMBER, Scope
+from shared.domain.access import MEMBER, Role, Scope
 from shared.domain.pricing import TokenRates
 from shared.messaging.publisher import usage_event
 from shared.messaging.topology import Stage
@@ -21,6 +21,7 @@ from shared.operations.accounts import create_account, create_plan
 from shared.operations.delivery.mail_recipients import put_recipient
 from shared.operations.delivery.webhook_endpoints import create_endpoint, replay_since
 from shared.operations.keys import KeyLimit, NewKey, create_key, create_platform_key
+from shared.operations.members import put_member
 from shared.operations.money import credit_account
 from shared.operations.payments.cards import save_card
 from shared.operations.payments.topups import create_topup, set_auto_topup
@@ -143,6 +144,9 @@ async def _told(scene: Scene) -> None:
         written = await alerts_since(connection, utc_now() - timedelta(days=1))
         await mark_delivered(connection, [alert["sequence"] for alert in written])
     await put_recipient(engine, account_id, "ops@northwind.example")
+    await put_member(engine, account_id, "ada@northwind.example", Role.OWNER)
+    await put_member(engine, account_id, "books@northwind.example", Role.BILLING)
+    await put_member(engine, account_id, "lin@northwind.example", Role.MEMBER, scene.key_ids["agents"])
     endpoint = await create_endpoint(engine, account_id, "https://hooks.northwind.example/payg")
     await replay_since(engine, account_id, endpoint["endpoint_id"], utc_now() - timedelta(days=1), utc_now())
 
@@ -172,9 +176,9 @@ def signed_in(url: str, secret: str) -> Iterator[httpx.Client]:
         yield browser
 
 
-def csrf_of(browser: httpx.Client) -> str:
-    """Return the token of the session's forms."""
-    html = browser.get("/console/models", follow_redirects=True).text
+def csrf_of(browser: httpx.Client, page: str = "/console/models") -> str:
+    """Return the token of the session's forms, from a page that its role sees."""
+    html = browser.get(page, follow_redirects=True).text
     return html.partition('name="csrf" value="')[2].partition('"')[0]
 
 

@@ -20,10 +20,10 @@ from shared.db import alerts
 from shared.db.alerts import NewAlert
 from shared.domain.alerts import AlertType, alert_data
 from shared.domain.levels import Level
+from shared.messaging.connect import open_transport
 from shared.messaging.envelope import messages_to
 from shared.messaging.stage_broker import stage_broker
 from shared.messaging.topology import Stage
-from shared.messaging.transport import open_transport
 from shared.operations.delivery.delivery_loop import LEASE
 from workers.notifications import Notifications
 

@@ -14,6 +14,7 @@ import uvicorn
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.server import create_app
+from sandbox.servers import as_user
 from shared.clock import utc_now
 from shared.messaging.publisher import usage_event
 from shared.messaging.topology import Stage
@@ -25,7 +26,8 @@ from workers.pricing import Pricing
 
 @contextmanager
 def serving(settings: Settings) -> Iterator[str]:
-    """Serve the HTTP tier on a free port of loopback; yields its address."""
+    """Serve the HTTP tier on a free port of loopback, with the rights of its role; yields its address."""
+    settings = settings.model_copy(update={"database_url": as_user(settings.database_url, "api")})
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen()

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.clock import utc_now
 from shared.domain.usage import PricedUsage
+from shared.messaging.envelope import NO_ORIGIN, Origin
 from shared.messaging.stage_broker import stage_broker
 from shared.messaging.topology import Stage
 from shared.operations.holds import Holds
@@ -32,6 +33,8 @@ class Arrived:
 
     body: bytes
     content_type: str | None = None
+    sent_at: datetime | None = None
+    origin: Origin = NO_ORIGIN
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class Route(NamedTuple):
 
 def routes_of(url: str, *, streams: bool = False) -> list[Route]:
     """Return every route of the HTTP tier at an address, without or with those whose answer has no end."""
-    document = httpx.get(f"{url}/openapi.json").json()
+    document = httpx.get(f"{url}/openapi.json", timeout=30).json()
     return [route for route in _routes(document) if streams or route.path not in STREAMS]
 
 

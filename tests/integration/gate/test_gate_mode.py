@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from time import monotonic
 
 import pytest
@@ -107,7 +108,12 @@ async def test_holds_are_moved_once_whoever_moves_them(
     redis.cut = True
     kept, given_back = await held(gate, payer, 30), await held(gate, payer, 30)
     moves = (return_holds(engine, redis_gate, utc_now()) for _ in range(3))
-    await asyncio.gather(*moves, gate.release(given_back.hold_id))
+
+    async def give_back() -> None:
+        with suppress(GateUnavailableError):  # it was moved to where this process does not reach
+            await gate.release(given_back.hold_id)
+
+    await asyncio.gather(*moves, give_back())
     await return_holds(engine, redis_gate, utc_now())
     assert await redis_gate.release(kept.hold_id)
     assert not await redis_gate.release(kept.hold_id)

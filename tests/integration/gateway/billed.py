@@ -23,7 +23,7 @@ from shared.db.engine import create_engine
 from shared.domain.access import Scope
 from shared.domain.money import NANOS_PER_DOLLAR, NANOS_PER_QUOTA_UNIT
 from shared.domain.pricing import TokenRates
-from shared.messaging.transport import open_transport
+from shared.messaging.connect import open_transport
 from shared.operations.keys import create_platform_key
 from shared.operations.prices import set_price
 from shared.settings import Settings
@@ -48,11 +48,10 @@ def platform(postgres: Postgres, rabbitmq: RabbitMQ, redis_url: str, logs: Path)
     """Run the stages that a record passes, on servers of these tests' own."""
     name = "gateway"
     postgres.create_database(name, template="payg_template")
-    rabbitmq.ctl("add_vhost", name)
-    rabbitmq.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+    (broker_url,) = rabbitmq.create_virtual_hosts(name)
     settings = Settings(
         database_url=postgres.url_of(name),
-        broker_url=f"{rabbitmq.url}{name}",
+        broker_url=broker_url,
         redis_url=redis_url,
         rate_limit_per_s=0,
     )
@@ -64,7 +63,6 @@ def platform(postgres: Postgres, rabbitmq: RabbitMQ, redis_url: str, logs: Path)
     }
     with Supervisor({stage: f"payg worker {stage}" for stage in _STAGES}, env, logs=logs):
         yield Platform(settings, asyncio.run(_open(settings)))
-    rabbitmq.ctl("delete_vhost", name)
     postgres.drop_database(name)
 
 

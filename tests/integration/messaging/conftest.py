@@ -1,41 +1,12 @@
-"""Virtual hosts by the dozen, and servers of this folder's own for the tests that restart one."""
+"""Servers of this folder's own for the tests that restart one."""
 
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
 from messaging_brokers import BrokerOfTest
 
 from sandbox.servers import RabbitMQ, Redis
-
-_AT_ONCE = 12
-_numbers = count()
-_CREATE = """\
-[begin
-   rabbit_vhost:add(Name, <<"payg">>),
-   rabbit_auth_backend_internal:set_permissions(
-     <<"guest">>, Name, <<".*">>, <<".*">>, <<".*">>, <<"payg">>)
- end || Name <- [{names}]]."""
-
-
-def _virtual_hosts(server: RabbitMQ, at_once: int = _AT_ONCE) -> Iterator[str]:
-    # rabbitmqctl takes half a second however much it is asked to do.
-    while True:
-        names = [f"messaging{next(_numbers)}" for _ in range(at_once)]
-        server.ctl("eval", _CREATE.format(names=", ".join(f'<<"{name}">>' for name in names)))
-        yield from (f"{server.url}{name}" for name in names)
-
-
-@pytest.fixture(scope="session")
-def virtual_hosts(rabbitmq: RabbitMQ) -> Iterator[str]:
-    return _virtual_hosts(rabbitmq)
-
-
-@pytest.fixture
-def broker_url(virtual_hosts: Iterator[str]) -> str:
-    """A virtual host of this test's own."""
-    return next(virtual_hosts)
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +18,7 @@ def restartable_rabbitmq(servers_directory: Path) -> Iterator[RabbitMQ]:
 
 @pytest.fixture(scope="session")
 def restartable_hosts(restartable_rabbitmq: RabbitMQ) -> Iterator[str]:
-    return _virtual_hosts(restartable_rabbitmq, 2)
+    return iter(restartable_rabbitmq.create_virtual_hosts(*(f"restartable{n}" for n in range(16))))
 
 
 @pytest.fixture

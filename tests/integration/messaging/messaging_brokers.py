@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from sandbox.servers import RabbitMQ, ServerProcess
-from shared.messaging.transport import Transport, open_transport
+from shared.messaging.connect import open_transport
+from shared.messaging.transport import Transport
 
 #: After so long a Redis consumer takes over what another one has left lying.
 TAKEOVER_S = 0.3

@@ -44,8 +44,8 @@ class Collected(list[Any]):
 
 
 @contextmanager
-def running(url: str, *stages: Acting, threads: int = 2) -> Iterator[None]:
-    """Run stages on one worker; leaving the block stops it as SIGTERM would."""
+def running(url: str, *stages: Acting, threads: int = 2) -> Iterator[dramatiq.Broker]:
+    """Run stages on one worker, and yield its broker; leaving the block stops it as SIGTERM would."""
     stopping = Stopping()
     broker = stage_broker(url, stopping)
     for each in stages:
@@ -54,7 +54,7 @@ def running(url: str, *stages: Acting, threads: int = 2) -> Iterator[None]:
     worker = dramatiq.Worker(broker, queues=queues, worker_threads=threads, worker_timeout=100)
     worker.start()
     try:
-        yield
+        yield broker
     finally:
         worker.stop(timeout=10_000)
         broker.close()

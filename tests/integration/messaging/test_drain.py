@@ -16,9 +16,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sandbox.servers import Postgres
+from shared.messaging.connect import open_transport
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import INTAKE_QUEUE
-from shared.messaging.transport import open_transport
 from shared.operations.accounts import create_account
 from shared.operations.drain import drain
 

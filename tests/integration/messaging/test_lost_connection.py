@@ -1,14 +1,18 @@
 """A connection that breaks is a TransportError to whoever uses it, at whatever moment it breaks."""
 
 import asyncio
+import socket
+import threading
 from contextlib import suppress
 
 import pytest
+import uvloop
 from messaging_books import event
 from messaging_brokers import BrokerOfTest
 from messaging_polling import not_within
 from messaging_proxy import Proxy
 
+from shared.messaging.connect import open_transport
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import INTAKE_QUEUE
 from shared.messaging.transport import Transport, TransportError
@@ -42,6 +46,22 @@ async def _lose_the_connection_of_a_consumer(transport: Transport, proxy: Proxy)
                 await asyncio.wait_for(waiting, 10)
             with pytest.raises(TransportError):
                 await consumer.acknowledge([delivery])
+
+
+def test_a_connection_that_is_closed_as_soon_as_it_is_open_is_a_transport_error() -> None:
+    def close_all(listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                listening.accept()[0].close()
+
+    async def connect(port: int) -> None:
+        for _ in range(20):  # uvloop, on which the processes run, sees the end first most times
+            with pytest.raises(TransportError):
+                await open_transport(f"amqp://127.0.0.1:{port}/").__aenter__()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=close_all, args=(listening,), daemon=True).start()
+        uvloop.run(connect(listening.getsockname()[1]))
 
 
 async def test_a_connection_that_breaks_while_it_is_busy_is_a_transport_error(broker: BrokerOfTest) -> None:

@@ -15,9 +15,9 @@ from messaging_stock import STOCK_QUEUE, stock_counts, stock_enqueue, stock_work
 from structlog.testing import capture_logs
 
 from sandbox.servers import RabbitMQ
+from shared.messaging.connect import open_transport
 from shared.messaging.envelope import StageMessage
 from shared.messaging.topology import Stage
-from shared.messaging.transport import open_transport
 
 #: What a worker opens for a queue and its queue of delayed messages: to declare, and to consume.
 CONSUMING_LINKS = 4

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from shared.messaging.envelope import StageMessage
+from shared.messaging.envelope import Origin, StageMessage
 from shared.messaging.lane import MERGED_MESSAGES, Lane
 from shared.messaging.topology import Stage
 
@@ -23,7 +23,8 @@ class Handled:
         self.begun = threading.Event()
         self.go_on = threading.Event()
 
-    def __call__(self, batch: list[int]) -> Sequence[StageMessage]:
+    def __call__(self, batch: list[int], origins: Sequence[Origin]) -> Sequence[StageMessage]:
+        self.origins = origins
         self.batches.append(batch)
         self.begun.set()
         assert self.go_on.wait(10)

@@ -10,8 +10,9 @@ from messaging_polling import eventually
 from messaging_stages import DEBIT, PRICING, Acting, Collected, enqueue, running, to_debit, to_pricing
 
 from sandbox.servers import RabbitMQ
+from shared.messaging.connect import open_transport
 from shared.messaging.topology import DELIVERY_LIMIT, Stage, stage_queues
-from shared.messaging.transport import Transport, open_transport
+from shared.messaging.transport import Transport
 
 DEBIT_QUEUES = stage_queues(Stage.DEBIT, 3)
 STAGE_QUEUES = [PRICING, *DEBIT_QUEUES]

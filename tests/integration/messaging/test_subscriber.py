@@ -14,6 +14,7 @@ from messaging_proxy import Proxy
 from shared.clock import utc_now
 from shared.domain.alert_events import AlertEvent
 from shared.messaging.subscriber import Handler, Subscriber
+from shared.messaging.transport import PublishedAlert
 
 QUEUE = "my-service"
 
@@ -41,8 +42,8 @@ def event(sequence: int) -> dict[str, Any]:
 
 async def publish(broker: BrokerOfTest, *sequences: int, routing_key: str = "balance.low") -> None:
     async with broker.transport() as transport:
-        for sequence in sequences:
-            await transport.publish_alert(msgspec.json.encode(event(sequence)), routing_key)
+        bodies = [msgspec.json.encode(event(sequence)) for sequence in sequences]
+        await transport.publish_alerts([PublishedAlert(routing_key, body) for body in bodies])
 
 
 @asynccontextmanager
@@ -130,8 +131,8 @@ async def test_what_is_no_event_is_passed_over(broker: BrokerOfTest) -> None:
     good = msgspec.json.encode(event(2) | {"data": {"account_id": "@"}})
     deep, no_text = b"[" * 50_000 + b"]" * 50_000, b'"\xff"'
     async with broker.transport() as transport:
-        for body in (b"not JSON", good.replace(b'"@"', deep), good.replace(b'"@"', no_text)):
-            await transport.publish_alert(body, "balance.low")
+        bodies = (b"not JSON", good.replace(b'"@"', deep), good.replace(b'"@"', no_text))
+        await transport.publish_alerts([PublishedAlert("balance.low", body) for body in bodies])
     await publish(broker, 1)
     handled = Handled()
     async with running(Subscriber(broker.url, QUEUE), handled):

@@ -21,7 +21,7 @@ from sandbox.supervisor import Supervisor, read_procfile
 from shared.clock import utc_now
 from shared.db.engine import create_engine
 from shared.domain.pricing import TokenRates
-from shared.messaging.transport import open_transport
+from shared.messaging.connect import open_transport
 from shared.operations.drain import drain
 from shared.operations.prices import set_price
 from shared.settings import Settings
@@ -67,9 +67,8 @@ class Processes:
 def started(postgres: Postgres, rabbitmq: RabbitMQ, stripe: FakeStripe, logs: Path) -> Iterator[Processes]:
     name = "money_low"
     postgres.create_database(name, template="payg_template")
-    rabbitmq.ctl("add_vhost", name)
-    rabbitmq.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
-    settings = Settings(database_url=postgres.url_of(name), broker_url=f"{rabbitmq.url}{name}")
+    (broker_url,) = rabbitmq.create_virtual_hosts(name)
+    settings = Settings(database_url=postgres.url_of(name), broker_url=broker_url)
     env = {
         **os.environ,
         "PAYG_DATABASE_URL": settings.database_url,
@@ -82,7 +81,6 @@ def started(postgres: Postgres, rabbitmq: RabbitMQ, stripe: FakeStripe, logs: Pa
     with Supervisor(stages, env, scale={"clock": 2}, logs=logs) as supervisor:
         asyncio.run(_open(settings))
         yield Processes(supervisor, settings, env)
-    rabbitmq.ctl("delete_vhost", name)
     postgres.drop_database(name)
 
 

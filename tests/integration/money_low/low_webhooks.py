@@ -1,18 +1,16 @@
 """The real HTTP tier on a port of its own, and Stripe's webhooks that go there."""
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import gate_api
 import httpx
-import uvicorn
 from low_money import GRACE, RETRY, LowMoney
 from webhook_receiver import SECRET, wait_until
 
-from api.server import create_app
 from sandbox.stripe import signatures
 from sandbox.stripe.signatures import Signature
 from shared.clock import utc_now
@@ -40,15 +38,9 @@ def api_settings(money: LowMoney, **more: Any) -> Settings:
 
 @contextmanager
 def serving(settings: Settings) -> Iterator[str]:
-    """Serve the HTTP tier in a thread; yield the address of its webhooks."""
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_config=None))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    wait_until(lambda: server.started)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}/webhooks/stripe"
-    server.should_exit = True
-    thread.join(10)
+    """Serve the HTTP tier; yield the address of its webhooks."""
+    with gate_api.serving(settings) as url:
+        yield f"{url}/webhooks/stripe"
 
 
 @dataclass(frozen=True)

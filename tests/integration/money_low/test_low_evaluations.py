@@ -14,9 +14,9 @@ from sqlalchemy.exc import IntegrityError
 from shared.clock import utc_now
 from shared.db import evaluations, topups
 from shared.domain.topup import TopupState
+from shared.messaging.connect import open_transport
 from shared.messaging.stage_broker import stage_broker
 from shared.messaging.topology import Stage
-from shared.messaging.transport import open_transport
 from shared.operations.money import credit_account
 from shared.settings import Settings
 from workers.clock import Clock

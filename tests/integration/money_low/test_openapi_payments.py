@@ -43,6 +43,6 @@ async def test_no_answer_leaves_the_openapi_document_with_payments(
             fuzz, url, Keys("admin-secret", _SECRET, service.api_key), ids, payments=True
         )
     assert not fuzzed.findings, "\n\n".join(fuzzed.findings)
-    assert fuzzed.requests > 40 * EXAMPLES
+    assert fuzzed.requests > 18 * EXAMPLES
     assert {200, 400, 404, 409, 422} <= fuzzed.answered
     assert (await audit(money.engine)).ok

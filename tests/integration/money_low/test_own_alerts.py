@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from e2e_alerts import expected_alerts
 from low_money import COOLDOWN, DOLLAR, GRACE, LowMoney, elements
 
+from chaos.model import expected_alerts
 from shared.clock import utc_now
 from shared.domain.alert_rules import MOST_RULES, RuleKind
 from shared.domain.errors import NotFoundError, RefusedError

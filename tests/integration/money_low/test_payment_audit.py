@@ -13,6 +13,7 @@ from shared.domain.ledger import TransferKind
 from shared.operations.audit import audit
 from shared.operations.money import read_account
 from shared.operations.payments.corrections import commit_corrections
+from shared.operations.rebuild import Difference, rebuild
 
 
 @pytest.fixture
@@ -108,3 +109,18 @@ async def test_a_correction_over_more_than_remains_is_named(charged: ChargedMone
         assert await commit_corrections(connection, read, [taking], utc_now())
     fault = (await audit(charged.engine)).fault
     assert str(fault) == f"transfers {account_id}/9: it reverses more than remains of number 2"
+
+
+async def test_what_was_refunded_and_disputed_is_rebuilt_from_the_transfers(
+    charged: ChargedMoney, account_id: str
+) -> None:
+    async def differences(*, write: bool) -> list[Difference]:
+        return [each async for _, found in rebuild(charged.engine, None, write=write) for each in found]
+
+    assert await differences(write=True) == []
+    async with charged.engine.begin() as connection:
+        await connection.execute(text("UPDATE topups SET refunded_nanos = 7, disputed_nanos = 0"))
+    (mended,) = await differences(write=True)
+    assert mended.account_id == account_id
+    assert await differences(write=False) == []
+    await charged.assert_proven()

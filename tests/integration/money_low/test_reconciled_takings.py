@@ -79,7 +79,7 @@ async def test_a_refund_that_is_booked_differs_in_nothing(money: LowMoney) -> No
     refund = await refund_outside(money, intent_id, 500)
     await _book_refund(money, account_id, topup_id, stripe=refund)
     report = await _looking(money).run(utc_now() - _HOUR, thorough=True)
-    assert (report.refunds, report.open) == (1, [])
+    assert (len(report.refunds), report.open) == (1, [])
 
 
 async def test_a_refund_of_a_strangers_charge_is_nobodys_refund(money: LowMoney) -> None:
@@ -132,7 +132,7 @@ async def test_a_dispute_that_is_not_booked_is_named_and_an_inquiry_is_not(money
     dispute = money.controls.dispute(intent_id)
     money.controls.dispute(asked, inquiry=True)
     report = await _look(money)
-    assert report.disputes == 2
+    assert len(report.disputes) == 2
     assert await named(money) == {dispute: "dispute_not_booked"}
 
 

@@ -81,8 +81,16 @@ async def test_what_moved_a_moment_ago_is_in_flight(money: LowMoney) -> None:
 async def test_books_that_agree_differ_in_nothing(money: LowMoney) -> None:
     account_id, _, _ = await charged(money)
     report = await reconcile(money, thorough=True)
-    assert (report.payments, report.new, report.open) == (1, [], [])
+    assert (len(report.payments), report.new, report.open) == (1, [], [])
     await money.assert_charged_and_credited(account_id, 2_500)
+
+
+async def test_a_payment_in_the_second_where_windows_meet_counts_once(money: LowMoney) -> None:
+    _, topup_id, _ = await charged(money)
+    moved_at = (await money.topup(topup_id))["updated_at"].replace(microsecond=0)
+    for meeting in (timedelta(seconds=s) for s in (-0.5, 0.5, 1.5)):
+        report = await reconciliation(money).run(moved_at + meeting - timedelta(days=1))
+        assert len(report.payments) == 1
 
 
 async def test_a_late_charge_of_an_old_intent_is_found(money: LowMoney) -> None:
@@ -121,7 +129,7 @@ async def test_a_credit_whose_intent_stripe_does_not_know_is_named(money: LowMon
     for gone in (intent_id, (await money.topup(topup_id))["charge_id"]):
         money.controls.alter(gone, deleted=True)
     report = await reconcile(money)
-    assert report.payments == 0
+    assert len(report.payments) == 0
     assert await named(money) == {intent_id: "credit_without_charge"}
     assert await _books_are_right(money)
 
@@ -251,7 +259,7 @@ async def test_more_than_a_page_is_compared_to_the_last(money: LowMoney) -> None
     for _ in range(4):
         await asyncio.gather(*(charge_outside(money) for _ in range(26)))
     report = await reconcile(money)
-    assert report.payments == 105
+    assert len(report.payments) == 105
     assert len(await named(money)) == 105
     assert first in await named(money)
     assert faults_of(money.controls.requests(money.stripe_key)) == []

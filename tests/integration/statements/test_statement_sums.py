@@ -48,6 +48,7 @@ _TRANSFERS = """
 
 
 _ROLLED = "SELECT account_id, rolled_seq FROM statement_rollups WHERE rolled_seq > 0"
+_ROLLED_DAYS = "SELECT account_id, rolled_seq FROM usage_rollups"
 
 
 async def _play(books: StatementBooks, account_id: AccountId, random: Random, entries: int) -> None:
@@ -115,7 +116,9 @@ async def test_the_clock_sums_up_busy_accounts_before_anyone_looks(
     await books.closing(LATER).run()
     async with books.engine.connect() as connection:
         rolled = dict((await connection.execute(text(_ROLLED))).all())  # type: ignore[arg-type]
+        days = dict((await connection.execute(text(_ROLLED_DAYS))).all())  # type: ignore[arg-type]
     assert (rolled.get(busy), rolled.get(calm, 0)) == (3, 0)
+    assert days == {busy: 3}
 
 
 async def _detach(books: StatementBooks, period: Period) -> None:

@@ -1,9 +1,13 @@
-"""An independent, single-threaded account of what the books must have told and topped up."""
+"""An independent, single-threaded account of what records cost, and of what the books told and topped up."""
 
 from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from sqlalchemy import text
+from genai_prices import Usage, calc_price
+from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 _TRANSFERS = text("""
@@ -38,25 +42,39 @@ async def expected_alerts(engine: AsyncEngine) -> dict[str, list[tuple[str, int]
     return told
 
 
-async def assert_each_dip_is_topped_up_once(engine: AsyncEngine) -> int:
-    """Every fall below the threshold led to one top-up, and nothing else did; return how many."""
+async def topup_faults(engine: AsyncEngine) -> list[str]:
+    """Return what was topped up without having been low, and what is low and was not topped up."""
     low: dict[str, bool] = {}
-    topups = 0
+    faults = []
     for row in await _books(engine):
         if row["threshold_nanos"] is None:
             continue
         account, below = row["account_id"], row["balance_after_nanos"] < row["threshold_nanos"]
         if row["kind"] == "topup":
-            topups += 1
-            assert low.pop(account, False), f"{account}/{row['seq']} topped up what was not low"
+            if not low.pop(account, False):
+                faults.append(f"{account}/{row['seq']} topped up what was not low")
             low[account] = below
         else:
             low[account] = low.get(account, False) or below
-    assert not any(low.values()), [account for account, is_low in low.items() if is_low]
-    return topups
+    return faults + [f"{account} is low and was not topped up" for account, is_low in low.items() if is_low]
 
 
-def _levels(row: Any) -> list[tuple[str, bool, bool]]:
+def list_price_nanos(event: Mapping[str, Any]) -> int:
+    """Return what genai-prices says a record costs, rounded once to the nano."""
+    data, time = event["data"], event["time"]
+    count = {kind: data.get(f"{kind}_tokens", 0) for kind in ("input", "output", "cache_read", "cache_write")}
+    usage = Usage(
+        input_tokens=count["input"] + count["cache_read"] + count["cache_write"],
+        output_tokens=count["output"],
+        cache_read_tokens=count["cache_read"],
+        cache_write_tokens=count["cache_write"],
+    )
+    at = time if isinstance(time, datetime) else datetime.fromisoformat(time)
+    price = calc_price(usage, data["model"], provider_id=data.get("provider"), genai_request_timestamp=at)
+    return int((price.total_price * 10**9).quantize(Decimal(1), ROUND_HALF_EVEN))
+
+
+def _levels(row: RowMapping) -> list[tuple[str, bool, bool]]:
     """Whether each level is reached, and re-armed, from worst to best."""
     balance = row["balance_after_nanos"]
     low = 20 * _DOLLAR if row["low_nanos"] is None else row["low_nanos"]
@@ -88,6 +106,6 @@ def _first_time(once: set[str], kind: str) -> str | None:
     return kind
 
 
-async def _books(engine: AsyncEngine) -> list[Any]:
+async def _books(engine: AsyncEngine) -> list[RowMapping]:
     async with engine.connect() as connection:
         return list((await connection.execute(_TRANSFERS)).mappings())
