@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up install install-dev servers check format lock chaos kills fuzz mutants audit-deps image litellm released bench docs clean
+.PHONY: help demo test test-again up install install-dev servers check format lock chaos kills fuzz mutants audit-deps image litellm released bench docs clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -15,6 +15,9 @@ demo: install ## Replay an hour of real traffic on embedded servers, and audit t
 
 test: install-dev servers ## Run all tests on real, private servers
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=25
+
+test-again: ## Run what failed in the last `make test` once more, with nothing beside it
+	@$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 up: install ## Run all processes on this machine (servers by PAYG_*_URL, or private ones)
 	@$(BIN)/payg up
