@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from time import monotonic
 
 import httpx
 from gate_tally import Request, Tally, at_list_price
+from polling import answers, until
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sandbox.servers import free_port
@@ -40,7 +40,6 @@ _DISCOUNT_PPM = 200_000
 _QUICKLY_S = 0.5
 _SLOWLY_S = 3.0
 _CREDIT_EVERY_S = 1.0
-_START_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ class Campaign:
         limits = httpx.Limits(max_connections=None)
         http = [httpx.AsyncClient(base_url=url, headers=headers, timeout=10, limits=limits) for url in urls]
         async with Publisher(settings.broker_url) as publisher:
-            await asyncio.gather(*map(_answers, http))
+            until(lambda: all(answers(f"{url}/healthz") for url in urls))
             yield cls(http, publisher, seed, all_served=all_served)
         for client in http:
             await client.aclose()
@@ -248,13 +247,3 @@ async def add_money(engine: AsyncEngine, customers: Sequence[Customer], stop: as
                 for tally in customer.tallies:
                     tally.can_pay_nanos += 30 * _CENT  # from here on it may be there
                 await credit_account(engine, customer.account_id, 30 * _CENT, "more", _GRACE)
-
-
-async def _answers(http: httpx.AsyncClient) -> None:
-    deadline = monotonic() + _START_TIMEOUT_S
-    while True:
-        with suppress(httpx.TransportError):
-            if (await http.get("/healthz")).status_code == httpx.codes.OK:
-                return
-        assert monotonic() < deadline, f"{http.base_url} does not answer"
-        await asyncio.sleep(0.1)

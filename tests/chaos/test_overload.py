@@ -8,7 +8,6 @@ import json
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -18,6 +17,7 @@ import aio_pika
 import httpx
 import pytest
 from e2e_traffic import drained, publish
+from polling import answers, eventually, until
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -235,8 +235,8 @@ async def _send(broker_url: str, queue: str, body: bytes) -> None:
 async def test_the_http_tier_refuses_what_is_too_much_and_stays_up(running: Running) -> None:
     key = {"Authorization": f"Bearer {running.api_key}"}
     limits = httpx.Limits(max_connections=None)
+    until(lambda: answers(f"{running.api_url}/readyz"))
     async with httpx.AsyncClient(base_url=running.api_url, timeout=30, limits=limits) as client:
-        await _answers(client)
         assert (await client.get("/v1/billing/balance", headers=key)).status_code == 200
         before = running.memory_peaks()["api"]
         running.postgres.pause()
@@ -245,26 +245,17 @@ async def test_the_http_tier_refuses_what_is_too_much_and_stays_up(running: Runn
                 asyncio.create_task(client.get("/v1/billing/balance", headers=key)) for _ in range(_CLIENTS)
             ]
             slowest_s = await _slowest_probe_s(running.api_url)
-            refused = await _first_answers(flood, _CLIENTS - _IN_FLIGHT)
+            await eventually(lambda: sum(asked.done() for asked in flood) >= _CLIENTS - _IN_FLIGHT)
+            refused = [asked.result() for asked in flood if asked.done()]
         finally:
             running.postgres.resume()
         for answer in refused:
             assert answer.status_code == 503
             assert int(answer.headers["retry-after"]) > 0
-        answers = Counter([answer.status_code for answer in await asyncio.gather(*flood)])
-        assert set(answers) == {200, 503}
+        assert {answer.status_code for answer in await asyncio.gather(*flood)} == {200, 503}
         assert slowest_s < 2
         assert (await client.get("/v1/billing/balance", headers=key)).status_code == 200
     assert running.memory_peaks()["api"] - before < _MAX_GROWTH_BYTES
-
-
-async def _first_answers(flood: Sequence[asyncio.Task[httpx.Response]], count: int) -> list[httpx.Response]:
-    """Return the answers that came first, once there are so many."""
-    deadline = monotonic() + 20
-    while len(answered := [asked for asked in flood if asked.done()]) < count:
-        assert monotonic() < deadline, f"{len(answered)} of {count} were answered"
-        await asyncio.sleep(0.05)
-    return [asked.result() for asked in answered]
 
 
 async def _slowest_probe_s(api_url: str) -> float:
@@ -274,16 +265,6 @@ async def _slowest_probe_s(api_url: str) -> float:
     said, _ = await probes.communicate()
     assert probes.returncode == 0
     return float(said)
-
-
-async def _answers(client: httpx.AsyncClient) -> None:
-    deadline = monotonic() + 20
-    while True:
-        with suppress(httpx.TransportError):
-            if (await client.get("/readyz")).status_code == 200:
-                return
-        assert monotonic() < deadline
-        await asyncio.sleep(0.1)
 
 
 async def _debited(engine: AsyncEngine) -> int:

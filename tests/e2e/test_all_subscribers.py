@@ -27,8 +27,8 @@ from e2e_subscribers import (
 )
 from e2e_traffic import drained, messages, publish, subscribed
 from mail_server import MailServer
-from messaging_polling import eventually
 from node_example import NodeExample
+from polling import eventually
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 

@@ -20,7 +20,7 @@ from typing import Self
 
 import pytest
 from messaging_books import MODEL, debited, event
-from messaging_polling import eventually
+from polling import eventually
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sandbox.servers import Postgres
@@ -117,7 +117,7 @@ class Load:
     async def arrives(self, engine: AsyncEngine) -> None:
         """Wait until a record that is sent from now on is debited."""
         before = set(self.sent)
-        await eventually(lambda: self._newer(engine, before), 60)
+        await eventually(lambda: self._newer(engine, before))
 
     async def _newer(self, engine: AsyncEngine, before: set[str]) -> bool:
         return bool(await debited(engine) & (self.sent - before))

@@ -5,8 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import aio_pika
@@ -14,6 +13,7 @@ import asyncpg
 import pytest
 import redis
 from pamqp.common import FieldTable
+from polling import until
 
 from sandbox.servers import (
     Postgres,
@@ -34,15 +34,6 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="about a server starte
 
 def _alive(pids: Iterable[int]) -> list[int]:
     return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
-
-
-def _soon(holds: Callable[[], bool], timeout_s: float = 30.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def _assert_stop_leaves_nothing(server: ServerProcess) -> None:
@@ -193,7 +184,7 @@ def test_servers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
         assert owner.stdout.readline() == "paused\n"
         assert len(_alive(pids)) >= 2
         owner.send_signal(signal.SIGKILL)
-    assert _soon(lambda: not _alive(pids))
+    until(lambda: not _alive(pids))
     assert "database system is shut down" in (tmp_path / "Postgres" / "server.log").read_text()
 
 

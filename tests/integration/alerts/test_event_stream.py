@@ -16,6 +16,7 @@ import pytest
 from alert_books import Told, low_balance
 from event_stream import numbers, open_stream
 from gate_api import serving
+from polling import answers, until
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import alert_streams, server
@@ -263,7 +264,7 @@ async def test_a_process_that_is_told_to_stop_ends_its_streams(
     process = subprocess.Popen([_PAYG, "api"], env=env, cwd=tmp_path)  # noqa: ASYNC220 - a moment
     try:
         url = f"http://127.0.0.1:{port}"
-        await _until_it_answers(http, url)
+        until(lambda: answers(f"{url}/healthz"))
         async with open_stream(http, url, told.api_key) as events:
             process.send_signal(signal.SIGTERM)
             stopped = monotonic()
@@ -274,15 +275,3 @@ async def test_a_process_that_is_told_to_stop_ends_its_streams(
     finally:
         process.kill()
         process.wait()
-
-
-async def _until_it_answers(http: httpx.AsyncClient, url: str) -> None:
-    deadline = monotonic() + 20
-    while True:
-        try:
-            await http.get(f"{url}/healthz")
-        except httpx.TransportError:
-            assert monotonic() < deadline
-            await asyncio.sleep(0.05)
-        else:
-            return

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import aio_pika
 import aio_pika.exceptions
 import asyncpg
 from books_builders import Books, open_books
+from polling import until
 
 from shared.db.engine import create_engine
 from shared.domain.pricing import TokenRates
@@ -56,8 +56,8 @@ class Pipeline:
 
         self.with_books(prepare)
         stages = "SELECT count(DISTINCT stage) AS n FROM processes"
-        until(lambda: self.sql(stages)[0]["n"] == 5, "all stages to work")
-        until(self._takes_usage, "the entrance to open")
+        until(lambda: self.sql(stages)[0]["n"] == 5)
+        until(self._takes_usage)
 
     def with_books(self, work: Callable[[Books], Awaitable[Result]]) -> Result:
         async def run() -> Result:
@@ -154,7 +154,7 @@ class Pipeline:
             entry = self.parked(event_id)
             return entry is not None and entry["count"] == count and entry["status"] == "open"
 
-        until(there, f"{event_id} in quarantine {count} times")
+        until(there)
         return self.parked(event_id)
 
     def debited(self, event_id: str) -> int:
@@ -162,12 +162,4 @@ class Pipeline:
         return len(self.sql("SELECT 1 FROM usage_records WHERE event_id = $1", event_id))
 
     def until_debited(self, event_id: str) -> None:
-        until(lambda: self.debited(event_id) == 1, f"{event_id} to be debited")
-
-
-def until(holds: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
-    """Poll until something holds; fail when the time is up."""
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.05)
+        until(lambda: self.debited(event_id) == 1)

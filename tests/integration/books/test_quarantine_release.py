@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 from books_builders import event
-from books_pipeline import Pipeline, until
+from books_pipeline import Pipeline
+from polling import until
 
 from shared.domain.errors import NotFoundError, RefusedError
 from shared.domain.quarantine import Reason
@@ -99,7 +100,7 @@ def test_malformed_records_and_conflicts_cannot_be_released(pipeline: Pipeline, 
     pipeline.publish(raw.replace(b'"1.0"', b'"0.9"'))
     find = "SELECT entry_id FROM quarantine WHERE reason = 'malformed' AND raw = $1"
     wrong = raw.replace(b'"1.0"', b'"0.9"')
-    until(lambda: bool(pipeline.sql(find, wrong)), "the malformed one in quarantine")
+    until(lambda: bool(pipeline.sql(find, wrong)))
     for entry_id in (conflict["entry_id"], pipeline.sql(find, wrong)[0]["entry_id"]):
         with pytest.raises(RefusedError, match="dismissed"):
             pipeline.release(entry_id)

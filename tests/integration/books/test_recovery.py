@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from books_builders import GRACE, open_books
-from messaging_polling import eventually
+from polling import eventually
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 

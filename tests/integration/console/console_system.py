@@ -13,8 +13,8 @@ from console_browser import sign_in, window
 from console_scene import ADMIN_KEY
 from low_money import DOLLAR, GRACE
 from mail_server import MailServer
-from messaging_polling import eventually
 from playwright.async_api import Browser, Locator, Page, expect
+from polling import answers, eventually
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from webhook_receiver import SECRET
@@ -164,13 +164,6 @@ async def running(
         }
         payments = StripePayments(StripeConnection(_STRIPE_KEY, stripe.url))
         with Supervisor(read_procfile(_PROCFILE), env, logs=logs):
-            await eventually(lambda: _answers(url), COMES_MS / 1000)
+            await eventually(lambda: answers(f"{url}/readyz"), COMES_MS / 1000)
             yield System(url, env, mail, controls, engine, payments, browser)
     await engine.dispose()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz").status_code == 200
-    except httpx.TransportError:
-        return False

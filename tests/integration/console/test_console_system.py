@@ -14,8 +14,8 @@ import pytest_asyncio
 from console_browser import chrome, window
 from console_system import COMES_MS, System, comes, running, shows
 from low_money import DOLLAR
-from messaging_polling import eventually
 from playwright.async_api import Browser, Page, expect
+from polling import eventually
 
 from sandbox.servers import Postgres, Redis
 from sandbox.stripe import FakeStripe

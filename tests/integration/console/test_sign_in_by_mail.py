@@ -9,8 +9,8 @@ import httpx
 import pytest
 from console_scene import Scene, client, csrf_of, signed_in, submit
 from mail_server import MailServer
+from polling import until
 from sqlalchemy import text
-from webhook_receiver import wait_until
 
 from shared.domain.access import Role
 from shared.operations.keys import revoke_key
@@ -41,7 +41,7 @@ def mailed(browser: httpx.Client, server: MailServer, address: str = _ADA) -> li
     """Ask for links, and return those that came."""
     before = len(server.taken)
     assert ask(browser, address).status_code == 200
-    wait_until(lambda: len(server.taken) > before)
+    until(lambda: len(server.taken) > before)
     assert server.envelopes[-1][1] == [address.lower()]
     return links_in(server.taken[-1])
 
@@ -102,7 +102,7 @@ async def test_the_answer_does_not_tell_who_is_known(mailed_url: str, mail_serve
         pages = [
             answer.text.replace(name, "…") for answer, name in ((known, _ADA), (unknown, "eve@example.com"))
         ]
-        wait_until(lambda: mail_server.taken != [])
+        until(lambda: mail_server.taken != [])
     assert known.status_code == unknown.status_code == nonsense.status_code == 200
     assert pages[0] == pages[1]
     assert {**known.headers, "date": "", "content-length": ""} == {
@@ -181,7 +181,7 @@ async def test_nobody_is_flooded_with_links(scene: Scene, mailed_url: str, mail_
         answers = [ask(browser) for _ in range(11)]
     assert [answer.status_code for answer in answers] == [200] * 10 + [429]
     assert answers[-1].headers["retry-after"]
-    wait_until(lambda: len(mail_server.taken) == 5)
+    until(lambda: len(mail_server.taken) == 5)
     [row] = await scene.money.rows("SELECT count(*) FROM sign_in_links")
     assert row["count"] == 5
 

@@ -1,6 +1,5 @@
 """A receiver of webhooks that behaves as a test wants: well, slowly, badly."""
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -126,10 +125,3 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Wait for what another thread or process brings about, with a deadline."""
-    async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110 - nobody can tell us
-            await asyncio.sleep(0.02)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from hook_alerts import Hooks
-from hook_receiver import Receiver, answers, until
+from hook_receiver import Receiver, answers
+from polling import eventually
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
@@ -70,7 +71,7 @@ async def test_the_worker_tells_the_exchange_and_the_endpoints_of_each_alert(
             for event_id in event_ids:
                 delivery = await asyncio.wait_for(anext(told), 20)
                 assert f'"{event_id}"'.encode() in delivery.body
-            await until(lambda: receiver.event_ids == event_ids)
+            await eventually(lambda: receiver.event_ids == event_ids)
     broker.close()
 
 

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from hook_alerts import Hooks
-from hook_receiver import Receiver, answers, until
+from hook_receiver import Receiver, answers
+from polling import eventually
 
 from shared.domain.alerts import AlertType
 from shared.domain.deliveries import BACK_OFF
@@ -136,9 +137,9 @@ async def test_a_slow_receiver_delays_nobody_else(hooks: Hooks, receiver: Receiv
     await hooks.endpoint(quick, other.url)
     await hooks.alert(slow, count=5)
     sending = asyncio.create_task(hooks.deliveries().run())
-    await until(lambda: len(receiver.posts) == 1)
+    await eventually(lambda: len(receiver.posts) == 1)
     event_ids = await hooks.alert(quick, count=5)
-    await until(lambda: other.event_ids == event_ids)
+    await eventually(lambda: other.event_ids == event_ids)
     assert len(receiver.posts) == 1
     waits.set()
     sending.cancel()
@@ -159,9 +160,9 @@ async def test_what_failed_before_takes_no_place_of_what_is_new(
     receiver.behaviour = lambda _: bool(waits.wait(20))  # type: ignore[assignment,return-value]
     hooks.ahead = 10 * _SECOND
     sending = asyncio.create_task(hooks.deliveries().run())
-    await until(lambda: len(receiver.posts) == 2)
+    await eventually(lambda: len(receiver.posts) == 2)
     event_ids = await hooks.alert(quick)
-    await until(lambda: other.event_ids == event_ids)
+    await eventually(lambda: other.event_ids == event_ids)
     waits.set()
     sending.cancel()
     await asyncio.gather(sending, return_exceptions=True)

@@ -1,14 +1,12 @@
 """Asking over HTTP before a request is served."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from time import monotonic
 from typing import cast
 
 import redis
 from dramatiq import Broker
 from gate_api import Client, Payer
+from polling import eventually
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -26,13 +24,6 @@ from workers.clock import Clock
 GRACE = timedelta(hours=1)
 CENT = NANOS_PER_DOLLAR // 100
 HOURS_10_MINUTES = timedelta(minutes=10)
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]], within_s: float = 10) -> None:
-    end = monotonic() + within_s
-    while not await condition():
-        assert monotonic() < end
-        await asyncio.sleep(0.02)
 
 
 async def test_a_request_is_held_at_the_most_it_can_cost(service: Client, payer: Payer) -> None:
@@ -139,7 +130,7 @@ async def test_a_revoked_key_is_refused_at_once(
         async def refused() -> bool:
             return (await http.get("/api/user/self")).status_code == 401
 
-        await eventually(refused, within_s=1)
+        await eventually(refused, timeout_s=1)
     assert (await service.authorize(api_key_id=payer.api_key_id)).status_code == 404
 
 

@@ -1,14 +1,14 @@
 """A record and its hold: from its arrival on it does not expire, and it is over when the record is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import datetime
-from time import monotonic
 from typing import Any
 
 import pytest
 from gate_api import Client, Payer
 from gate_stages import GRACE, Stages, record
+from polling import eventually
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sandbox.servers import Redis
@@ -35,13 +35,6 @@ async def stages(engine: AsyncEngine, api_settings: Settings) -> AsyncIterator[S
 
 async def until_expired(hold: dict[str, Any]) -> None:
     await asyncio.sleep((datetime.fromisoformat(hold["expires_at"]) - utc_now()).total_seconds() + 0.05)
-
-
-async def until(condition: Callable[[], Awaitable[bool]], within_s: float = 10) -> None:
-    end = monotonic() + within_s
-    while not await condition():
-        assert monotonic() < end
-        await asyncio.sleep(0.02)
 
 
 async def can_hold(service: Client, payer: Payer, tokens: int) -> bool:
@@ -169,4 +162,4 @@ async def test_a_debit_while_redis_is_away_is_told_when_it_is_back(
         await stages.debit(usage)
     finally:
         redis_server.resume()
-    await until(lambda: can_hold(service, payer, 60))
+    await eventually(lambda: can_hold(service, payer, 60))

@@ -2,15 +2,15 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
 import httpx
 from gate_api import Payer
 from openai import AsyncOpenAI
+from polling import eventually
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -148,12 +148,3 @@ class Account:
 
     async def close(self) -> None:
         await self._http.aclose()
-
-
-async def eventually(condition: Callable[[], Awaitable[T]], within_s: float = 20) -> T:
-    """Return what a condition gives as soon as that is something."""
-    end = monotonic() + within_s
-    while not (found := await condition()):
-        assert monotonic() < end
-        await asyncio.sleep(0.02)
-    return found

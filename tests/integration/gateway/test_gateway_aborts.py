@@ -3,9 +3,10 @@
 import httpx
 import openai
 import pytest
-from billed import MODEL, Account, Gateway, Platform, eventually, gateway
+from billed import MODEL, Account, Gateway, Platform, gateway
 from gate_api import serving
 from openai.types.chat import ChatCompletionMessageParam
+from polling import eventually
 
 PROMPT: list[ChatCompletionMessageParam] = [{"role": "user", "content": "one two three four five"}]
 

@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import openai
 import pytest
-from billed import MODEL, TOKEN_NANOS, TOKEN_QUOTA, Account, Gateway, eventually
+from billed import MODEL, TOKEN_NANOS, TOKEN_QUOTA, Account, Gateway
 from openai.types.chat import ChatCompletionMessageParam
+from polling import eventually
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.domain.money import NANOS_PER_DOLLAR

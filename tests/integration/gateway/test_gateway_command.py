@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from billed import MODEL, TOKEN_QUOTA, Account, Platform, eventually
+from billed import MODEL, TOKEN_QUOTA, Account, Platform
+from polling import eventually
 
 from sandbox.servers.network import free_port, listening
 

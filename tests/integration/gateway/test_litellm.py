@@ -8,9 +8,10 @@ from typing import Any
 
 import litellm
 import pytest
-from billed import MODEL, TOKEN_QUOTA, Account, Platform, eventually
+from billed import MODEL, TOKEN_QUOTA, Account, Platform
 from litellm.litellm_core_utils.logging_worker import GLOBAL_LOGGING_WORKER
 from litellm.proxy._types import ProxyException, UserAPIKeyAuth
+from polling import eventually
 
 from payg_client import PaygClient
 from payg_client.litellm import PaygLogger

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from messaging_polling import eventually
+from polling import eventually
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sandbox.supervisor import Supervisor
@@ -35,7 +35,7 @@ class Pipeline:
             async with engine.connect() as connection:
                 return len(await list_processes(connection)) == self.expected
 
-        await eventually(all_report, 60)
+        await eventually(all_report)
         await engine.dispose()
 
     async def holder(self, engine: AsyncEngine) -> int:

@@ -13,7 +13,7 @@ from time import monotonic
 import aio_pika
 import pytest
 from messaging_books import debited, event, open_books
-from messaging_polling import eventually
+from polling import eventually
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.messaging.publisher import Publisher
@@ -57,7 +57,7 @@ async def test_sigterm_under_load_repeats_nothing_and_loses_nothing(
     async def under_way() -> bool:
         return len(await debited(engine)) > RECORDS // 20
 
-    await eventually(under_way, 60)
+    await eventually(under_way)
     told = monotonic()
     for process in workers.values():
         process.send_signal(signal.SIGTERM)

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 from messaging_books import body, event, quarantined
 from messaging_brokers import messages_in
-from messaging_polling import eventually
 from messaging_proxy import Proxy
 from messaging_stages import PRICING, Acting, Collected, running
+from polling import eventually
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
@@ -66,7 +66,7 @@ async def passed_on(broker_url: str, enough: Callable[[set[str]], bool]) -> list
         return [msgspec.json.decode(raw)["id"] for batch in list(arrived) for raw in batch]
 
     with running(broker_url, Acting(Stage.PRICING, arrived, PRICING, msgspec.Raw)):
-        await eventually(lambda: enough(set(ids())), 60)
+        await eventually(lambda: enough(set(ids())))
     return sorted(ids())
 
 
@@ -153,10 +153,10 @@ async def test_a_killed_intake_process_loses_nothing(
     with Supervisor({"intake": "payg worker intake"}, env, logs=tmp_path) as workers:
         async with Publisher(broker_url, max_events=5) as publisher:
             await publisher.publish(event("0"))
-            await eventually(lambda: _emitted(broker_url, 1), 60)
+            await eventually(lambda: _emitted(broker_url, 1))
             burst = asyncio.gather(*(publisher.publish(event(each)) for each in sorted(expected)))
             for already in (10, 60):
-                await eventually(lambda already=already: _emitted(broker_url, already), 30)
+                await eventually(lambda already=already: _emitted(broker_url, already))
                 workers.kill("intake")
                 await eventually(lambda: waiting(broker_url))
                 await eventually(lambda: workers.pids("intake"))
@@ -178,9 +178,9 @@ async def test_an_intake_process_killed_before_it_parked_a_bad_record_parks_it_l
         async with engine.begin() as connection:
             await connection.execute(text("LOCK TABLE quarantine IN EXCLUSIVE MODE"))
             await publish(broker_url, b"bad")
-            await eventually(lambda: _blocked(engine), 60)
+            await eventually(lambda: _blocked(engine))
             workers.kill("intake")
-        await eventually(lambda: _as_many(engine, [b"bad"]), 60)
+        await eventually(lambda: _as_many(engine, [b"bad"]))
         await eventually(lambda: messages_in(rabbitmq, broker_url, INTAKE_QUEUE) == 0)
 
 
@@ -249,10 +249,10 @@ async def test_intake_stops_at_once_while_it_waits_for_the_database_and_what_it_
         with Supervisor({"intake": "payg worker intake"}, env, logs=tmp_path) as workers:
             await publish(broker_url, b"bad")
             log = tmp_path / "intake.log"
-            await eventually(lambda: log.exists() and "intake waits" in log.read_text(), 60)
+            await eventually(lambda: log.exists() and "intake waits" in log.read_text())
             [pid] = workers.pids().values()
             os.kill(pid, signal.SIGTERM)
             await eventually(lambda: workers.deaths["intake"] == [0], 10)
             proxy.accept()
-            await eventually(lambda: quarantined(engine), 60)
+            await eventually(lambda: quarantined(engine))
     assert await quarantined(engine) == [b"bad"]

@@ -8,9 +8,9 @@ from pathlib import Path
 import aio_pika
 import pytest
 from messaging_books import event, open_books
-from messaging_polling import eventually
 from messaging_proxy import Proxy
 from messaging_stages import PRICING, Acting, Collected, enqueue, running, to_pricing
+from polling import eventually
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 

@@ -9,8 +9,8 @@ import pytest
 import uvloop
 from messaging_books import event
 from messaging_brokers import BrokerOfTest
-from messaging_polling import not_within
 from messaging_proxy import Proxy
+from polling import not_within
 
 from shared.messaging.connect import open_transport
 from shared.messaging.publisher import Publisher

@@ -8,10 +8,10 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from messaging_brokers import messages_in
-from messaging_polling import eventually
 from messaging_proxy import Proxy
 from messaging_stages import DEBIT, PRICING, Acting, Collected, enqueue, running, to_debit, to_pricing
 from messaging_stock import STOCK_QUEUE, stock_counts, stock_enqueue, stock_worker
+from polling import eventually
 from structlog.testing import capture_logs
 
 from sandbox.servers import RabbitMQ

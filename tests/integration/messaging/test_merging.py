@@ -1,11 +1,11 @@
 """Messages that wait for each other are one batch; one that fails harms no other."""
 
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+from polling import until
 
 from shared.messaging.envelope import Origin, StageMessage
 from shared.messaging.lane import MERGED_MESSAGES, Lane
@@ -40,20 +40,13 @@ def lane_of(handled: Handled) -> Lane[int]:
     return Lane(handled, handled.emit, MAX_ELEMENTS)
 
 
-def wait_until_waiting(lane: Lane[int], batches: int) -> None:
-    deadline = time.monotonic() + 10
-    while lane.waiting < batches:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def merge(handled: Handled, lane: Lane[int], *batches: list[int]) -> list[Future[None]]:
     """Let batches wait while another one is handled; return how each of them ended."""
     with ThreadPoolExecutor(MERGED_MESSAGES) as threads:
         first = threads.submit(lane.process, [0])
         assert handled.begun.wait(10)
         waiting = [threads.submit(lane.process, batch) for batch in batches]
-        wait_until_waiting(lane, len(waiting))
+        until(lambda: lane.waiting == len(waiting))
         handled.go_on.set()
         first.result(10)
     return waiting

@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from messaging_books import debited, event, open_books
-from messaging_polling import eventually
+from polling import eventually
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -76,7 +76,7 @@ async def test_the_pipeline_works_where_no_connection_outlives_its_transaction(
     pooled_url: str, broker_url: str, tmp_path: Path
 ) -> None:
     engine = create_engine(pooled_url)
-    await eventually(lambda: migrated(engine), 30)
+    await eventually(lambda: migrated(engine))
     accounts = [await open_books(engine) for _ in range(4)]
     ids = {f"pooled-{number}": accounts[number % 4] for number in range(400)}
     env = {"PAYG_DATABASE_URL": pooled_url, "PAYG_BROKER_URL": broker_url}
@@ -87,7 +87,7 @@ async def test_the_pipeline_works_where_no_connection_outlives_its_transaction(
         async def done() -> bool:
             return await debited(engine) == ids.keys()
 
-        await eventually(done, 60)
+        await eventually(done)
     assert (await audit(engine)).fault is None
     assert not [name for name, deaths in workers.deaths.items() if deaths]
     for stage in STAGES:

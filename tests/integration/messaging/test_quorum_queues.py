@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from messaging_polling import eventually
 from messaging_stages import DEBIT, PRICING, Acting, Collected, enqueue, running, to_debit, to_pricing
+from polling import eventually
 
 from sandbox.servers import RabbitMQ
 from shared.messaging.connect import open_transport

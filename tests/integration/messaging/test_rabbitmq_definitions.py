@@ -12,7 +12,7 @@ import aio_pika
 import pytest
 from aiormq.exceptions import ChannelAccessRefused
 from messaging_books import debited, event, open_books
-from messaging_polling import eventually
+from polling import eventually
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sandbox.servers import RabbitMQ
@@ -95,7 +95,7 @@ async def test_every_process_works_as_its_own_user(
             async def done() -> bool:
                 return await debited(engine) == {"one"}
 
-            await eventually(done, 60)
+            await eventually(done)
             told = {json.loads((await anext(alerts)).body)["type"] for _ in range(2)}
             assert told == {"payg.balance.exhausted.v1", "payg.usage.quarantined.v1"}
             assert not [name for name, deaths in workers.deaths.items() if deaths]

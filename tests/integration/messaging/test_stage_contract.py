@@ -8,8 +8,8 @@ import aio_pika
 import msgspec
 from messaging_books import event
 from messaging_brokers import BrokerOfTest
-from messaging_polling import eventually
 from messaging_stages import DEBIT, PRICING, Acting, Collected, enqueue, running, to_debit, to_pricing
+from polling import eventually
 from structlog.testing import capture_logs
 
 from sandbox.servers import RabbitMQ

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 from messaging_brokers import BrokerOfTest
-from messaging_polling import eventually
 from messaging_proxy import Proxy
+from polling import eventually
 
 from shared.clock import utc_now
 from shared.domain.alert_events import AlertEvent

@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 from messaging_brokers import BrokerOfTest
-from messaging_polling import eventually, not_within
 from messaging_stages import PRICING, Acting, Collected, enqueue, running, to_pricing
+from polling import eventually, not_within
 
 from sandbox.servers import Redis
 from shared.messaging.topology import INTAKE_QUEUE, Stage

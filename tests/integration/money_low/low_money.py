@@ -1,10 +1,8 @@
 """An account whose money runs low, the stages that see to it, and ways to read what they did."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from time import monotonic
 from typing import Any
 
 from sqlalchemy import text
@@ -191,11 +189,3 @@ class LowMoney:
 def elements(messages: Sequence[StageMessage], stage: Stage) -> list[Any]:
     """Return what messages bring to a stage."""
     return [element for message in messages if message.stage is stage for element in message.batch]
-
-
-async def until(look: Callable[[], Awaitable[bool]], timeout_s: float = 10.0) -> None:
-    """Wait until ``look`` sees it; fail when the time is up."""
-    deadline = monotonic() + timeout_s
-    while not await look():
-        assert monotonic() < deadline, f"not so within {timeout_s:.0f} s"
-        await asyncio.sleep(0.05)

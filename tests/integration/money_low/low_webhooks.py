@@ -9,7 +9,8 @@ from typing import Any
 import gate_api
 import httpx
 from low_money import GRACE, RETRY, LowMoney
-from webhook_receiver import SECRET, wait_until
+from polling import until
+from webhook_receiver import SECRET
 
 from sandbox.stripe import signatures
 from sandbox.stripe.signatures import Signature
@@ -70,12 +71,12 @@ class Webhooks:
     def all_sent(self) -> None:
         """Wait until what happened was sent, and taken."""
         deliveries = self.money.controls.deliveries
-        wait_until(lambda: all(each["state"] == "delivered" for each in deliveries(self.endpoint)))
+        until(lambda: all(each["state"] == "delivered" for each in deliveries(self.endpoint)))
 
     def all_sent_or_dropped(self) -> None:
         """The same, where some were never sent."""
         deliveries, ends = self.money.controls.deliveries, {"delivered", "dropped"}
-        wait_until(lambda: {each["state"] for each in deliveries(self.endpoint)} <= ends)
+        until(lambda: {each["state"] for each in deliveries(self.endpoint)} <= ends)
 
 
 def post(url: str, body: bytes, signature: str | None) -> httpx.Response:

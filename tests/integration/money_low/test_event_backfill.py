@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-from low_money import DAY, GRACE, LowMoney, later, until
+from low_money import DAY, GRACE, LowMoney, later
 from low_webhooks import Webhooks, events_of, handle_events, stored
+from polling import eventually
 from stripe_spec import faults_of
 from structlog.testing import capture_logs
 
@@ -201,7 +202,7 @@ async def _sweeps_go_on(money: LowMoney, settings: Settings, look: Any, asked: a
     clock = Clock(money.engine, broker, utc_now, GRACE, [look])
     running = asyncio.create_task(clock.run())
     await asyncio.wait_for(asked.wait(), 10)
-    await until(partial(_moved, money, topup_id, before))
+    await eventually(partial(_moved, money, topup_id, before))
     assert not running.done()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-from low_money import DOLLAR, GRACE, LowMoney, elements, until
+from low_money import DOLLAR, GRACE, LowMoney, elements
 from low_processes import subscribed
+from polling import eventually
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
@@ -117,7 +118,7 @@ async def test_two_clocks_send_once_what_died_between_commit_and_publish(
         async def one_each() -> bool:
             return [state.ready for state in await transport.queue_states(queues)] == [1, 1, 1]
 
-        await until(one_each)
+        await eventually(one_each)
     broker.close()
 
 

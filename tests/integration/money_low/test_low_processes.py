@@ -12,8 +12,9 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from low_money import DOLLAR, GRACE, LowMoney, until
+from low_money import DOLLAR, GRACE, LowMoney
 from low_processes import COOLDOWN_S, Processes, alerts_by_the_books, subscribed, usage
+from polling import eventually
 
 from shared.operations.audit import audit
 from shared.operations.money import credit_account
@@ -30,14 +31,14 @@ async def test_switching_automatic_top_up_on_with_a_low_balance_charges_without_
 ) -> None:
     async with processes.money() as money:
         account_id = await money.account(balance=3)
-        await until(partial(_succeeded, money, account_id, 1), _WITHIN_S)
+        await eventually(partial(_succeeded, money, account_id, 1), _WITHIN_S)
         await money.assert_charged_and_credited(account_id, 2_500)
 
 
 async def test_a_top_up_is_followed_by_its_invoice(processes: Processes) -> None:
     async with processes.money() as money:
         account_id = await money.account(balance=3)
-        await until(partial(_invoiced, money, account_id), _WITHIN_S)
+        await eventually(partial(_invoiced, money, account_id), _WITHIN_S)
         await money.assert_charged_and_credited(account_id, 2_500)
 
 
@@ -48,16 +49,16 @@ async def test_raising_the_threshold_above_the_balance_charges_without_any_usage
         account_id = await money.account(balance=15)
         assert await _succeeded(money, account_id, 0)
         await _threshold(money, account_id, 20)
-        await until(partial(_succeeded, money, account_id, 1), _WITHIN_S)
+        await eventually(partial(_succeeded, money, account_id, 1), _WITHIN_S)
         await money.assert_charged_and_credited(account_id, 2_500)
 
 
 async def test_the_end_of_a_cool_down_charges_again_without_any_usage(processes: Processes) -> None:
     async with processes.money() as money:
         account_id = await money.account(balance=3)
-        await until(partial(_succeeded, money, account_id, 1), _WITHIN_S)
+        await eventually(partial(_succeeded, money, account_id, 1), _WITHIN_S)
         await _threshold(money, account_id, 40)
-        await until(partial(_succeeded, money, account_id, 2), _WITHIN_S)
+        await eventually(partial(_succeeded, money, account_id, 2), _WITHIN_S)
         first, second = await _topups(money, account_id)
         assert (second["created_at"] - first["updated_at"]).total_seconds() >= COOLDOWN_S
         await money.assert_charged_and_credited(account_id, 2_500, 2_500)
@@ -132,7 +133,7 @@ async def test_kills_lose_no_alert_and_tell_none_twice(processes: Processes) -> 
 
         await asyncio.gather(publish_evenly(), credits_now_and_then(), _kill(processes, choose))
         assert await processes.drained(money.engine, 40) is None
-        await until(partial(_nothing_open, money))
+        await eventually(partial(_nothing_open, money))
         assert await processes.drained(money.engine, 20) is None
         for account_id in everyone:
             transfers = await money.rows(

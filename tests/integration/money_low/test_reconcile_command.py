@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from low_money import LowMoney, later, until
+from low_money import LowMoney, later
 from low_reconciliation import (
     HOUR,
     Told,
@@ -22,6 +22,7 @@ from low_reconciliation import (
     reconcile,
     reconciliation,
 )
+from polling import eventually
 
 from shared.clock import utc_now
 from shared.messaging.stage_broker import stage_broker
@@ -140,7 +141,7 @@ async def test_the_clock_finds_a_charge_without_a_credit_within_minutes(
     async def credited() -> bool:
         return await money.state(topup_id) == "succeeded" and await named(money) == {}
 
-    await until(credited, 20)
+    await eventually(credited, 20)
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
@@ -164,7 +165,7 @@ async def test_slow_answers_of_stripe_hold_up_no_sweep(money: LowMoney, settings
     async def sent() -> bool:
         return bool((await money.topup(topup_id))["next_step_at"] > utc_now() + timedelta(seconds=10))
 
-    await until(sent, 4)
+    await eventually(sent, 4)
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running

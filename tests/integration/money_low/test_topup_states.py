@@ -5,7 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from low_money import COOLDOWN, DAY, DOLLAR, RETRY, LowMoney, elements, until
+from low_money import COOLDOWN, DAY, DOLLAR, RETRY, LowMoney, elements
+from polling import eventually
 from sqlalchemy import text
 
 from shared.messaging.topology import Stage
@@ -250,7 +251,7 @@ async def _until_succeeded(money: LowMoney, topup_id: str) -> None:
         await money.topups().handle([topup_id])
         return await money.state(topup_id) == "succeeded"
 
-    await until(again)
+    await eventually(again)
 
 
 async def _run(money: LowMoney, statement: str, **values: Any) -> None:

@@ -3,9 +3,10 @@
 from datetime import timedelta
 from functools import partial
 
-from low_money import LowMoney, until
+from low_money import LowMoney
 from low_processes import Processes, Subscriber, subscribed
 from low_webhooks import api_settings, pay_on_session, serving
+from polling import eventually
 from webhook_receiver import SECRET
 
 
@@ -14,23 +15,23 @@ async def test_what_the_owner_authenticates_is_credited_and_told_within_seconds(
         with serving(api_settings(money)) as url:
             endpoint = money.controls.add_webhook(url, SECRET, api_key=money.stripe_key)
             account_id, topup_id = await money.by_hand(card="pm_card_authenticationRequired")
-            await until(partial(_is, money, topup_id, "action_required"))
+            await eventually(partial(_is, money, topup_id, "action_required"))
             row = await money.topup(topup_id)
             assert row["next_step_at"] - row["updated_at"] > timedelta(minutes=4)
             await pay_on_session(money, topup_id)
-            await until(partial(_is, money, topup_id, "succeeded"))
+            await eventually(partial(_is, money, topup_id, "succeeded"))
             money.controls.remove_webhook(endpoint)
-        await until(partial(_told, subscriber, account_id, ["topup.action_required", "topup.succeeded"]))
+        await eventually(partial(_told, subscriber, account_id, ["topup.action_required", "topup.succeeded"]))
         await money.assert_charged_and_credited(account_id, 2_500)
 
 
 async def test_without_webhooks_the_clock_finds_what_the_owner_authenticated(processes: Processes) -> None:
     async with processes.money() as money:
         account_id, topup_id = await money.by_hand(card="pm_card_authenticationRequired")
-        await until(partial(_is, money, topup_id, "action_required"))
+        await eventually(partial(_is, money, topup_id, "action_required"))
         await pay_on_session(money, topup_id)
         await money.execute("UPDATE stripe_progress SET finished_at = finished_at - interval '1 hour'")
-        await until(partial(_is, money, topup_id, "succeeded"), 30)
+        await eventually(partial(_is, money, topup_id, "succeeded"))
         await money.assert_charged_and_credited(account_id, 2_500)
 
 

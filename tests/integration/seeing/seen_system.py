@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 from gate_api import Client
 from messaging_books import MODEL, event
-from messaging_polling import eventually
+from polling import answers, eventually
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -93,8 +93,8 @@ async def _meet_everything(
     await set_price(engine, None, MODEL, rates, None)
     account_id, key = await create_account(engine)
     await credit_account(engine, account_id, 25 * NANOS_PER_DOLLAR, "opening", timedelta(hours=1))
-    ports = await eventually(lambda: _ports(base, processes), 60)
-    await eventually(lambda: _ready(url), 60)
+    ports = await eventually(lambda: _ports(base, processes))
+    await eventually(lambda: answers(f"{url}/readyz"))
     hold = await _hold(url, key.api_key)
     await _publish(settings.broker_url, account_id, hold)
     _leave_a_dead_letter(settings.broker_url)
@@ -114,13 +114,6 @@ async def _hold(url: str, api_key: str) -> str:
     await gateway.http.aclose()
     hold_id: str = answer.json()["hold_id"]
     return hold_id
-
-
-def _ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz").is_success
-    except httpx.HTTPError:
-        return False
 
 
 def _ports(base: int, processes: int) -> list[int]:

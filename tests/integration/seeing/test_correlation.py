@@ -12,10 +12,10 @@ import pytest
 import structlog
 from dramatiq.asyncio import get_event_loop_thread
 from messaging_books import MODEL, body, event
-from messaging_polling import eventually
 from messaging_stages import Acting, running
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from polling import eventually
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import LogCapture
 
@@ -105,7 +105,7 @@ async def _told_of(
             taking = asyncio.create_task(intake.run(partial(open_transport, settings.broker_url)))
             exchange = await channel.get_exchange(USAGE_EXCHANGE)
             await exchange.publish(message, USAGE_ROUTING_KEY)
-            alert = await eventually(lambda: alerts.get(fail=False), 30)
+            alert = await eventually(lambda: alerts.get(fail=False))
             taking.cancel()
             await asyncio.gather(taking, return_exceptions=True)
             loop = get_event_loop_thread()

@@ -6,10 +6,10 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
 
 import pytest
 from payg_command import PAYG, Inside, Payg, inside_this_process
+from polling import until
 from prometheus_server import ALERTS, ROOT, Prometheus, dashboard_queries
 from seen_system import Samples, Seen, sample, seen_system
 
@@ -175,10 +175,8 @@ def test_top_ends_with_q(seen: Seen) -> None:
 def prometheus(seen: Seen, servers_directory: Path) -> Iterator[Prometheus]:
     """Prometheus with the alert rules, once it has scraped every process more than once."""
     with Prometheus(servers_directory / "prometheus", seen.targets) as server:
-        deadline = monotonic() + 30
         # What a rate is of has to be seen twice.
-        while len(server.query("count_over_time(up[1m]) > 2")) < len(seen.targets):
-            assert monotonic() < deadline
+        until(lambda: len(server.query("count_over_time(up[1m]) > 2")) >= len(seen.targets))
         yield server
 
 

@@ -2,11 +2,11 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import stripe as sdk
+from polling import until
 from stripe_account import Account, charges_of, intent_parameters
 from webhook_receiver import SECRET, Receiver
 
@@ -53,10 +53,7 @@ def test_it_runs_by_hand(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sandbox.stripe", "--port", str(port), "--state", str(tmp_path / "s")]
     with subprocess.Popen(command) as process:
         try:
-            deadline = time.monotonic() + 20
-            while not listening(port):
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            until(lambda: listening(port))
             assert Account(f"http://127.0.0.1:{port}", "sk_test_hand").customer().startswith("cus_")
         finally:
             process.terminate()

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import stripe as sdk
+from polling import until
 from stripe import StripeClient
 from stripe_account import Account
-from webhook_receiver import SECRET, Receiver, wait_until
+from webhook_receiver import SECRET, Receiver
 
 from sandbox.stripe.controls import Controls
 
@@ -43,7 +44,7 @@ def test_each_event_is_posted_with_a_signature_the_sdk_accepts(
     event = post.event()
     assert (event.type, event.livemode, event.data.object["id"]) == ("customer.created", False, customer)
     assert event.api_version == sdk.api_version
-    wait_until(lambda: stripe.v1.events.retrieve(event.id).pending_webhooks == 0)
+    until(lambda: stripe.v1.events.retrieve(event.id).pending_webhooks == 0)
 
 
 def test_only_the_types_asked_for_are_sent(
@@ -51,7 +52,7 @@ def test_only_the_types_asked_for_are_sent(
 ) -> None:
     endpoint = register(events=["payment_intent.*"])
     account.intent(account.customer())
-    wait_until(lambda: [each["state"] for each in controls.deliveries(endpoint)] == ["delivered"])
+    until(lambda: [each["state"] for each in controls.deliveries(endpoint)] == ["delivered"])
     assert receiver.types() == ["payment_intent.created"]
 
 
@@ -83,7 +84,7 @@ def test_what_is_not_answered_with_2xx_comes_again(
     receiver.answers = [500, 302, 404]
     account.customer()
     assert len({post.event().id for post in receiver.wait_for(4)}) == 1
-    wait_until(lambda: controls.deliveries(endpoint)[0]["statuses"] == [500, 302, 404, 200])
+    until(lambda: controls.deliveries(endpoint)[0]["statuses"] == [500, 302, 404, 200])
 
 
 def test_a_receiver_that_is_not_there_is_tried_again(
@@ -92,7 +93,7 @@ def test_a_receiver_that_is_not_there_is_tried_again(
     endpoint = register(retry_ms=10)
     controls.set_webhook(endpoint, url="http://127.0.0.1:9/nobody")
     account.customer()
-    wait_until(lambda: controls.deliveries(endpoint)[0]["statuses"][:2] == [0, 0])
+    until(lambda: controls.deliveries(endpoint)[0]["statuses"][:2] == [0, 0])
     controls.set_webhook(endpoint, url=receiver.url)
     receiver.wait_for(1)
 
@@ -152,7 +153,7 @@ def test_what_happens_while_the_receiver_is_down_is_only_listed(
     controls.set_webhook(endpoint, down=False)
     seen = account.customer()
     assert [post.event().data.object["id"] for post in receiver.wait_for(1)] == [seen]
-    wait_until(lambda: [each["state"] for each in controls.deliveries(endpoint)] == ["dropped", "delivered"])
+    until(lambda: [each["state"] for each in controls.deliveries(endpoint)] == ["dropped", "delivered"])
     (event,) = stripe.v1.events.list({"delivery_success": False, "type": "customer.created"}).data
     assert event.data.object["id"] == missed
 

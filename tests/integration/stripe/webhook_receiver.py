@@ -2,15 +2,14 @@
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 import stripe
+from polling import until
 
 SECRET = "whsec_test"  # noqa: S105 # pragma: allowlist secret
-_DEADLINE_S = 10.0
 
 
 @dataclass
@@ -47,15 +46,8 @@ class Receiver:
         return [post.event().type for post in self.posts]
 
     def wait_for(self, count: int) -> list[Post]:
-        wait_until(lambda: len(self.posts) >= count)
+        until(lambda: len(self.posts) >= count)
         return self.posts
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _DEADLINE_S
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
