@@ -153,8 +153,9 @@ class Holds:
             step = list(islice(self._untold, _A_CALL))
             with suppress(GateUnavailableError):
                 await redis.debited(step)
-                for _ in step:
-                    self._untold.popleft()
+                for account in step:
+                    if self._untold[0] is account:  # else it was pushed out meanwhile
+                        self._untold.popleft()
 
 
 def configured_holds(engine: AsyncEngine, settings: Settings) -> Holds:
