@@ -44,14 +44,14 @@ def allocate(list_nanos: int, payer: Payer) -> Allocation:
         return Allocation(quota, quota, 0, 0)
     # What the quota does not cover goes at standard rates, without the discount.
     overflow = divide_half_even(list_nanos * (discounted - quota), discounted)
-    balance = min(overflow, _collectable(payer))
+    balance = _collected(overflow, payer)
     return Allocation(quota + overflow, quota, balance, overflow - balance)
 
 
-def _collectable(payer: Payer) -> int:
-    """Return how much the fallback may still take from the balance in this cycle."""
+def _collected(overflow_nanos: int, payer: Payer) -> int:
+    """Return how much of an overflow the fallback takes from the balance, within the limit of the cycle."""
     if not payer.fallback:
         return 0
     if payer.spending_limit_nanos is None:
-        return 2**63
-    return max(0, payer.spending_limit_nanos - payer.cycle_spent_nanos)
+        return overflow_nanos
+    return min(overflow_nanos, max(0, payer.spending_limit_nanos - payer.cycle_spent_nanos))

@@ -34,13 +34,13 @@ def time_zone(name: str) -> ZoneInfo:
 def cycle_at(anchor: datetime, zone: ZoneInfo, instant: datetime) -> Cycle:
     """Return the cycle that holds an instant, before the anchor as well as after it."""
     local, local_anchor = instant.astimezone(zone), anchor.astimezone(zone)
-    index = (local.year - local_anchor.year) * 12 + local.month - local_anchor.month
-    if boundary(anchor, zone, index) > instant:
-        index -= 1
-    # Where clocks turn back across the end of a month, local time and instants disagree about the month.
-    while boundary(anchor, zone, index + 1) <= instant:
+    # The cycle that begins in the month before: it may last until after the instant, by its day or by the clocks.
+    index = (local.year - local_anchor.year) * 12 + local.month - local_anchor.month - 1
+    start, end = boundary(anchor, zone, index), boundary(anchor, zone, index + 1)
+    while end <= instant:
         index += 1
-    return Cycle(boundary(anchor, zone, index), boundary(anchor, zone, index + 1))
+        start, end = end, boundary(anchor, zone, index + 1)
+    return Cycle(start, end)
 
 
 def boundary(anchor: datetime, zone: ZoneInfo, index: int) -> datetime:
