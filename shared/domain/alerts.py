@@ -224,12 +224,10 @@ def _balance(told: Level, level: Level, balance_nanos: int, bounds: Bounds) -> t
 
 def _rearms_at_tenths(level: Level, bounds: Bounds) -> int:
     """Return ten times the balance at which a level can be told again."""
-    positive = [
-        bound for bound in (bounds.low_nanos, bounds.warning_nanos, bounds.critical_nanos) if bound > 0
-    ]
+    all_bounds = bounds.low_nanos, bounds.warning_nanos, bounds.critical_nanos
     return {
         Level.LOW: 11 * bounds.low_nanos,
         Level.WARNING: 11 * bounds.warning_nanos,
         Level.CRITICAL: 11 * bounds.critical_nanos,
-        Level.EXHAUSTED: min(positive, default=0),
+        Level.EXHAUSTED: min(bound for bound in all_bounds if bound > 0),
     }[level]

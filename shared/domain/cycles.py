@@ -34,7 +34,7 @@ def time_zone(name: str) -> ZoneInfo:
 def cycle_at(anchor: datetime, zone: ZoneInfo, instant: datetime) -> Cycle:
     """Return the cycle that holds an instant, before the anchor as well as after it."""
     local, local_anchor = instant.astimezone(zone), anchor.astimezone(zone)
-    # The cycle that begins in the month before: it may last until after the instant, by its day or by the clocks.
+    # From the month before on: its cycle may last until after the instant, by its day or by the clocks.
     index = (local.year - local_anchor.year) * 12 + local.month - local_anchor.month - 1
     start, end = boundary(anchor, zone, index), boundary(anchor, zone, index + 1)
     while end <= instant:

@@ -136,7 +136,7 @@ def _charge(
     meters = {cycle.start: _Meter(cycle) for cycle in state.cycles}
     records = []
     for usage in fresh:
-        cycle = state.cycle_for(usage.time, now) if meters else None
+        cycle = state.cycle_for(usage.time, now)
         if cycle is None:
             row = _row(usage, allocate(usage.list_nanos, NO_PLAN), None, seq)
         else:

@@ -52,6 +52,11 @@ def test_a_balance_is_told_once_and_again_after_it_rose_by_a_tenth() -> None:
     assert told(rule, balances(51, 50, 40, 54.99, 49, 55, 49)) == [2, 7]
 
 
+def test_one_transfer_may_tell_of_a_level_and_of_a_rule() -> None:
+    _, alerts = fold(watching(Rule(RuleKind.BALANCE, 15 * DOLLAR)), balances(30, 15), Limits())
+    assert [str(alert.type) for alert in alerts] == ["balance.low", "rule.balance"]
+
+
 def test_a_share_of_the_quota_is_told_once_a_cycle() -> None:
     rule = Rule(RuleKind.QUOTA_SHARE, 80)
     left = [(100, 30), (100, 20), (100, 5), (200, 200), (200, 41), (200, 40)]

@@ -106,6 +106,8 @@ def test_the_low_bound_rearms_a_tenth_above_it_and_says_so() -> None:
         (Bounds(2_000, 1_000, 20), 2),
         (Bounds(2_000, 1_000, 15), 2),
         (Bounds(2_010, 1_000, 5), 1),
+        (Bounds(2_010, 1_000, 1), 1),
+        (Bounds(2_010, 500, 0), 50),
     ],
 )
 def test_exhausted_rearms_at_a_tenth_of_the_lowest_positive_bound(
@@ -175,6 +177,17 @@ def test_a_spending_limit_is_reached_once_and_again_in_another_cycle() -> None:
     ]
 
 
+def test_a_limit_of_one_nano_is_a_limit() -> None:
+    entries = [entry(1, spent_nanos=0), entry(2, spent_nanos=1)]
+    _, alerts = fold(Told(), entries, Limits(spending_limit_nanos=1))
+    assert [(alert.type, alert.transfer_seq) for alert in alerts] == [("spending_limit.reached", 2)]
+
+
+def test_a_nano_that_is_spent_begins_the_pace() -> None:
+    state, _ = fold(Told(), [entry(1)._replace(amount_nanos=-1)], LIMITS)
+    assert state.pace is not None
+
+
 @pytest.mark.parametrize("limit", [None, 0])
 def test_no_limit_and_a_limit_of_zero_are_never_reached(limit: int | None) -> None:
     assert told([entry(1, spent_nanos=10**12)], Limits(spending_limit_nanos=limit)) == []
@@ -197,7 +210,8 @@ def test_an_alert_carries_what_the_contract_asks_for() -> None:
         "balance": "-1.50",
         "occurred_at": "2026-11-23T12:00:00Z",
     }
-    assert alert_data(None, None, NOW, None)["balance"] is None
+    nobody = alert_data(None, None, NOW, None)
+    assert (nobody["level"], nobody["balance"]) == (None, None)
 
 
 class Model:

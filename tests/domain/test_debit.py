@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from domain_builders import GRACE, NOW, payg_account, plan, subscribed, usage
+from domain_builders import COUNTS, GRACE, NOW, payg_account, plan, subscribed, usage
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,7 +93,9 @@ def test_one_transfer_covers_exactly_the_new_rows() -> None:
     batch = [usage("b", 100), usage("a", 100), usage("known"), usage("a", 100)]
     result = debit(state, batch, known(usage("known")), NOW, GRACE)
     [transfer] = result.transfers
+    assert result.before == state
     assert (transfer.kind, transfer.seq, transfer.occurred_at) == (TransferKind.USAGE, 1, NOW)
+    assert transfer.cause == "2 usage records"
     assert (transfer.amount_nanos, transfer.balance_after_nanos) == (-80, 920)
     assert (transfer.quota_amount_nanos, transfer.quota_after_nanos) == (-120, 0)
     assert transfer.cycle_spent_after_nanos == 80
@@ -110,23 +112,24 @@ def test_a_batch_that_the_quota_pays_has_a_transfer_of_no_money() -> None:
 
 def test_a_row_says_all_that_the_record_said_and_what_was_made_of_it() -> None:
     time = datetime.fromisoformat("2026-11-23T12:59:00+01:00")
-    counts = {"cache_read_tokens": 3, "cache_write_tokens": 4, "input_audio_tokens": 5}
-    record = usage("r", 150, time, hold_id="hold_1", output_audio_tokens=6, **counts)
+    counts = dict(zip(COUNTS[2:], (3, 4, 5, 6), strict=True))
+    record = usage("r", 150, time, hold_id="hold_1", metadata={"team": 1}, **counts)
     [written] = debited(subscribed(plan(100), fallback=True, spending_limit_nanos=40), record).records
     assert written.row == UsageRow(
         *("acc_1", 1, "r", "gateway-eu-1", "key_1", "openai", "gpt-4o", 7),
         *(NOW - MINUTE, datetime(2026, 11, 1, tzinfo=UTC)),
         *(374, 44, 3, 4, 5, 6),
         *(150, 150, 100, 40, 10),
-        *("hold_1", None),
+        *("hold_1", '{"team": 1}'),
     )
     assert (written.fingerprint, written.digest) == (record.fingerprint, written.row.digest())
     assert written.row.time.tzinfo is UTC
 
 
 def test_a_row_without_a_plan_names_no_cycle() -> None:
-    [written] = debited(payg_account(), usage()).records
-    assert written.row.cycle_start is None
+    result = debited(payg_account(), usage())
+    assert [record.row.cycle_start for record in result.records] == [None]
+    assert [transfer.cause for transfer in result.transfers] == ["1 usage record"]
 
 
 @pytest.mark.parametrize(
