@@ -94,8 +94,11 @@ def _topup(what: str) -> Callable[[Data, str], str]:
     return subject
 
 
-def _until(data: Data) -> str:
-    return time_text(data["empty_at"]) if data.get("empty_at") else "soon"
+def _time_to_empty(data: Data, name: str) -> str:
+    until = data.get("empty_at")
+    return (
+        f"Balance of {name} lasts until {time_text(until)}" if until else f"Balance of {name} is used up soon"
+    )
 
 
 _SUBJECTS: dict[str, Callable[[Data, str], str]] = {
@@ -125,7 +128,7 @@ _SUBJECTS: dict[str, Callable[[Data, str], str]] = {
         f"Key {data['api_key_id']} of {name} spent {data['rule']['percent']}% of its limit"
     ),
     AlertType.RULE_SPEND: lambda data, name: f"{name} spent more than ${data['rule']['bound']}",
-    AlertType.RULE_TIME_TO_EMPTY: lambda data, name: f"Balance of {name} lasts until {_until(data)}",
+    AlertType.RULE_TIME_TO_EMPTY: _time_to_empty,
 }
 _TEXTS: dict[str, str] = {
     AlertType.BALANCE_LOW: "The balance is getting low.",
