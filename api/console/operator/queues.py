@@ -13,9 +13,6 @@ from shared.operations.operator_log import written_down
 
 router = APIRouter(prefix="/queues")
 
-#: To count dead letters they are read; beyond so many it is enough to know that there are many.
-_COUNTED = 200
-
 
 @router.get("")
 async def show(request: Request, viewer: Overseer, services: ServicesNow) -> Response:
@@ -49,15 +46,9 @@ async def _states(services: Services) -> tuple[list[QueueState], dict[str, int],
     names = _names(services)
     try:
         async with open_transport(services.settings.broker_url) as transport:
-            queues = await transport.queue_states(names)
-            dead = dict.fromkeys(names, 0)
-            async for letter in transport.dead_letters(names):
-                dead[letter.queue] += 1
-                if sum(dead.values()) == _COUNTED:
-                    break
+            return await transport.queue_states(names), await transport.count_dead_letters(names), None
     except TransportError as error:
         return [], {}, str(error)
-    return queues, dead, None
 
 
 def _names(services: Services) -> list[str]:

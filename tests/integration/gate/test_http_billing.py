@@ -149,6 +149,21 @@ async def test_a_key_is_shown_once_and_its_use_is_remembered(api_url: str, owner
     assert code(owner.delete("/v1/billing/keys/key_none")) == (404, "not_found")
 
 
+async def test_an_owner_lets_people_in_and_no_more(owner: httpx.Client, payer: Payer) -> None:
+    route = "/v1/billing/members"
+    put = owner.post(route, json={"address": "Ann <Ann@example.com>", "role": "billing"}).json()
+    assert (put["address"], put["role"], put["signed_in_at"]) == ("ann@example.com", "billing", None)
+    key = {"role": "member", "api_key_id": payer.api_key_id}
+    changed = owner.post(route, json={"address": "ann@example.com", **key}).json()
+    assert changed == put | key
+    assert owner.get(route).json()["data"] == [changed]
+    assert code(owner.post(route, json={"address": "ann", "role": "owner"})) == (422, "malformed")
+    assert code(owner.post(route, json={"address": "b@example.com", "role": "member"})) == (409, "refused")
+    assert owner.post(route, json={"address": "b@example.com", "role": "operator"}).status_code == 422
+    assert owner.delete(f"{route}/{put['member_id']}").json()["address"] == "ann@example.com"
+    assert code(owner.delete(f"{route}/{put['member_id']}")) == (404, "not_found")
+
+
 async def test_an_operator_makes_accounts_prices_and_adjustments(
     engine: AsyncEngine, operator: httpx.Client
 ) -> None:
