@@ -11,6 +11,7 @@ from typing import Self
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, DeliveryError
+from aiormq import spec
 from aiormq.abc import AbstractChannel as UnderlayChannel
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused
@@ -51,6 +52,7 @@ class AmqpTransport:
     def __init__(self, url: str) -> None:
         self._url = url
         self._publishing: AbstractChannel | None = None
+        self._looking: UnderlayChannel | None = None
 
     async def __aenter__(self) -> Self:
         with _as_transport_error():
@@ -134,11 +136,9 @@ class AmqpTransport:
         states = []
         for name in queues:
             with _as_transport_error():
-                queue = await self._find(name)
-                if queue is None:
+                counts = await self._count(name)
+                if counts is None:
                     continue
-                await queue.channel.close()
-                counts = queue.declaration_result
                 states.append(QueueState(name, counts.message_count or 0, None, counts.consumer_count or 0))
         return states
 
@@ -192,8 +192,24 @@ class AmqpTransport:
             self._publishing = await self._connection.channel(on_return_raises=True)
         return await self._publishing.get_exchange(name, ensure=False)
 
+    async def _count(self, name: str) -> spec.Queue.DeclareOk | None:
+        """Return what is in a queue, or None where there is none: then the broker closes the channel.
+
+        By aiormq, for some look every second for months: of each channel that aio_pika opens it keeps
+        something until the connection ends.
+        """
+        if self._looking is None or self._looking.is_closed:
+            underlay = self._connection.transport
+            if underlay is None:
+                raise ConnectionError("the connection is closed")
+            self._looking = await underlay.connection.channel()
+        try:
+            return await self._looking.queue_declare(name, passive=True)
+        except ChannelNotFoundEntity:
+            return None
+
     async def _find(self, name: str) -> AbstractQueue | None:
-        """Return a queue with its counts, on a channel of its own, or None where there is none."""
+        """Return a queue, on a channel of its own, or None where there is none."""
         channel = await self._connection.channel()
         try:
             return await channel.declare_queue(name, passive=True)

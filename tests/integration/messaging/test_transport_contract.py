@@ -1,6 +1,7 @@
 """What the entrance and the view of the queues promise, on RabbitMQ and on Redis alike."""
 
 import asyncio
+import gc
 from collections import Counter
 
 import pytest
@@ -35,6 +36,21 @@ async def receive(consumer: UsageConsumer, messages: int = 1) -> list[Delivery]:
 
 async def ready(transport: Transport, queue: str = INTAKE_QUEUE) -> int:
     return sum(state.ready for state in await transport.queue_states([queue]))
+
+
+async def test_looking_at_queues_for_months_takes_no_memory(broker: BrokerOfTest) -> None:
+    """The clock looks every two seconds; where a queue does not exist the broker closes the channel."""
+
+    async def look(times: int) -> int:
+        for _ in range(times):
+            await transport.queue_states([INTAKE_QUEUE, "nowhere.0", "nowhere.1"])
+            await transport.count_dead_letters([INTAKE_QUEUE, "nowhere.0"])
+        gc.collect()
+        return len(gc.get_objects())
+
+    async with broker.transport() as transport:
+        before = await look(10)
+        assert await look(100) < before + 500
 
 
 async def test_usage_arrives_with_its_body_and_content_type(broker: BrokerOfTest) -> None:
