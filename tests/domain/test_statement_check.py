@@ -77,6 +77,16 @@ _WRONG: dict[str, tuple[Callable[[Statement], Statement], str, str]] = {
         "entry 9",
         "the statement lists it, and it is not among the entries",
     ),
+    "no first transaction": (
+        lambda said: replace(said, transactions=said.transactions[1:]),
+        "entry 1",
+        "the statement does not list it in its place",
+    ),
+    "no last transaction": (
+        lambda said: replace(said, transactions=said.transactions[:-1]),
+        "entry 2",
+        "the statement does not list it in its place",
+    ),
     "the end": (
         lambda said: replace(said, closing=replace(said.closing, hash="0" * 64)),
         "closing",
