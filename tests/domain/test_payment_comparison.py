@@ -70,7 +70,8 @@ def test_a_refund_is_never_held_beside_a_row_of_another_top_up() -> None:
 
 
 def test_a_refund_of_the_books_that_stripe_was_asked_for_and_does_not_know_is_named() -> None:
-    assert kinds(refunds(None, REFUND)) == ["refund_unknown"]
+    unknown = refunds(None, REFUND)
+    assert (kinds(unknown), unknown.examined) == (["refund_unknown"], {"pi_1", "top_1", "ref_1", "re_1"})
     # The id that the books have decides, whatever the metadata of another refund says.
     second = replace(REFUND, refund_id="ref_2", stripe_refund_id="re_2")
     assert kinds(refunds(replace(REFUNDED, booked_id="ref_2"), REFUND, second)) == ["refund_unknown"]
@@ -94,9 +95,11 @@ def test_a_refund_that_moved_just_now_is_passed_over(moment: datetime) -> None:
 
 
 def test_one_refund_that_moves_does_not_hide_the_next() -> None:
-    stripe = AtStripe({}, {"re_0": replace(REFUNDED, refund_id="re_0", moved_at=NOW), "re_1": REFUNDED})
+    second = replace(REFUNDED, amount=OTHER)
+    stripe = AtStripe({}, {"re_0": replace(REFUNDED, refund_id="re_0", moved_at=NOW), "re_1": second})
     rows = [replace(REFUND, refund_id="ref_0", stripe_refund_id="re_9", changed_at=NOW), REFUND]
-    assert compare(stripe, InBooks([], rows), NOW).examined == {"re_1", "ref_1"}
+    comparison = compare(stripe, InBooks([], rows), NOW)
+    assert (kinds(comparison), comparison.examined) == (["refund_differs"], {"re_1", "ref_1"})
 
 
 def test_a_dispute_is_held_beside_the_row_of_its_id_or_the_top_up_of_its_payment() -> None:
@@ -122,11 +125,11 @@ def test_a_dispute_that_moved_just_now_is_passed_over(moment: datetime) -> None:
 
 
 def test_one_dispute_that_moves_does_not_hide_the_next() -> None:
-    stripe = AtStripe(
-        {}, disputes={"dp_0": replace(DISPUTED, dispute_id="dp_0", moved_at=NOW), "dp_1": DISPUTED}
-    )
+    moving, second = replace(DISPUTED, dispute_id="dp_0", moved_at=NOW), replace(DISPUTED, status="won")
+    stripe = AtStripe({}, disputes={"dp_0": moving, "dp_1": second})
     rows = [replace(DISPUTE, dispute_id="dp_9", changed_at=NOW), DISPUTE]
-    assert compare(stripe, InBooks([], disputes=rows), NOW).examined == {"dp_1"}
+    comparison = compare(stripe, InBooks([], disputes=rows), NOW)
+    assert (kinds(comparison), comparison.examined) == (["dispute_differs"], {"dp_1"})
 
 
 def test_what_stripe_does_not_know_is_passed_over_while_its_top_up_moves() -> None:
@@ -147,6 +150,9 @@ def test_of_two_top_ups_that_claim_a_payment_the_one_it_names_has_it() -> None:
     for topups in ([TOPUP, second], [second, TOPUP]):
         [found] = compare(AtStripe({"pi_1": PAID}), InBooks(topups), NOW).differences
         assert (found.kind, found.topup_id) == ("credit_without_charge", "top_2")
+    nobodys = AtStripe({"pi_1": replace(PAID, topup_id=None)})
+    [found] = compare(nobodys, InBooks([second, TOPUP]), NOW).differences
+    assert (found.kind, found.topup_id) == ("credit_without_charge", "top_1")
 
 
 def test_a_payment_that_names_a_top_up_with_another_payment_is_a_strangers() -> None:
