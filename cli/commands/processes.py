@@ -88,6 +88,10 @@ def bench(
     """Measure what payg does beside its baselines, on servers of its own."""
     from bench.run import as_rows, measure, save  # noqa: PLC0415
 
+    if write and sections:
+        raise typer.BadParameter(
+            "what is written is one whole run: leave the sections out", param_hint="--write"
+        )
     results = measure(sections, quick=quick, say=remarks.print)
     if write:
         save(results, Path())

@@ -26,6 +26,7 @@ _NOT_FOUND = [
     "plan create p --quota 1 --time-zone Mars/Olympus",
 ]
 _WRONG_USAGE = [
+    "bench growth --write",
     "nonsense",
     "account show",
     "account create --nonsense",
