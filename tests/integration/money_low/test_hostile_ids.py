@@ -11,10 +11,12 @@ from openapi_routes import OPEN, Route, routes_of
 from sqlalchemy import text
 
 from shared.db.tables import metadata
+from shared.domain.access import Role
 from shared.domain.pricing import TokenRates
 from shared.operations.accounts import create_account
 from shared.operations.audit import audit
 from shared.operations.keys import hash_of
+from shared.operations.members import put_member
 from shared.operations.prices import set_price
 
 _SECRET = "sk-thief"  # noqa: S105 - of a test  # pragma: allowlist secret
@@ -43,8 +45,10 @@ async def victim(money: LowMoney) -> dict[str, str]:
         " VALUES (:id, 'end_1', 'https://victim.example.com', '{}', 'whsec_x', true)",
         id=account_id,
     )
+    member = await put_member(money.engine, account_id, "victim@example.com", Role.OWNER)
     return {
         "recipient_id": "rcp_1",
+        "member_id": member["member_id"],
         "endpoint_id": "end_1",
         "delivery_id": "dlv_1",
         "month": "2020-01",
@@ -82,6 +86,8 @@ def with_ids(route: Route, ids: dict[str, str]) -> Any:
         return body | {"data": body["data"] | {"api_key_id": ids["api_key_id"]}}
     if route.path == "/v1/authorize":
         return body | {"model": "victims-model", "api_key_id": ids["api_key_id"]}
+    if route.path == "/v1/billing/members":
+        return body | {"role": "member", "api_key_id": ids["api_key_id"]}
     if route.path.endswith("/auto-topup"):
         return {"preset": "regular", "payment_method": ids["card_id"]}
     return {name: ids.get(_IN_BODIES.get(name, ""), value) for name, value in body.items()}
@@ -102,7 +108,8 @@ async def test_another_accounts_ids_open_nothing_on_any_route(money: LowMoney) -
             held = service.post("/v1/authorize", json=asked | {"api_key_id": ids["api_key_id"]}).json()
         ids["hold_id"] = held["hold_id"]
         before = await everything_of(money, ids["account_id"])
-        assert all(before[table] for table in ("accounts", "api_keys", "topups", "invoices", "usage_records"))
+        held_by_it = ("accounts", "api_keys", "members", "topups", "invoices", "usage_records")
+        assert all(before[table] for table in held_by_it)
         with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {_SECRET}"}, timeout=20) as client:
             for route in routes_of(url):
                 if route.path not in OPEN:
