@@ -229,5 +229,5 @@ def _rearms_at_tenths(level: Level, bounds: Bounds) -> int:
         Level.LOW: 11 * bounds.low_nanos,
         Level.WARNING: 11 * bounds.warning_nanos,
         Level.CRITICAL: 11 * bounds.critical_nanos,
-        Level.EXHAUSTED: min(bound for bound in all_bounds if bound > 0),
+        Level.EXHAUSTED: min((bound for bound in all_bounds if bound > 0), default=1),
     }[level]

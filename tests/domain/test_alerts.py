@@ -121,6 +121,12 @@ def test_exhausted_rearms_at_a_tenth_of_the_lowest_positive_bound(
     assert after(rearms_at_nanos - 1) == 1
 
 
+def test_without_any_positive_bound_exhausted_rearms_above_zero_and_is_told_once() -> None:
+    entries = [entry(seq, nanos) for seq, nanos in enumerate((0, 0, 1, 0), 1)]
+    found = told(entries, Limits(Bounds(0, 0, 0)))
+    assert found == ["balance.exhausted", "balance.recovered", "balance.exhausted"]
+
+
 def test_a_bound_that_is_no_multiple_of_ten_rearms_at_the_first_whole_nano_above() -> None:
     limits = Limits(Bounds(205, 100, 50))  # a tenth above 205 is 225.5
     assert told([entry(1, 205), entry(2, 225), entry(3, 205)], limits) == ["balance.low"]
